@@ -1,0 +1,1 @@
+//! Workloads, endpoints, volumes, garbage collection, namespaces, service accounts and the scheduler, each one reconcile.

@@ -1,0 +1,1 @@
+//! Continuous delivery: Applications, Git, diff, sync, prune, health, history, rollback.

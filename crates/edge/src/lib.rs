@@ -1,0 +1,1 @@
+//! HTTP(S) entry: Ingress, TLS, limits.

@@ -1,0 +1,1 @@
+//! The kubelet: pod life cycle, probes, volumes, resources, status, streaming.
