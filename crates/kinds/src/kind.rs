@@ -35,7 +35,10 @@ pub struct Kind {
     pub endpoints: Vec<Cow<'static, str>>,
     /// Stored, or answered on the spot (reviews).
     pub storage: Storage,
-    /// `kubectl get` columns after the name and before the age; all columns where the kind replaces the defaults.
+    /// Where objects of this version are kept in the shape of another version (or another group); absent for the stored version
+    /// itself. Use [`Kind::to_stored`] and [`Kind::from_stored`].
+    pub stored_as: Option<StoredAs>,
+    /// All columns of `kubectl get` in order, name and age included; nothing is added to them.
     pub columns: Vec<Column>,
     /// Field selectors beyond `metadata.name` and `metadata.namespace`: JSON pointers such as `/spec/nodeName`, keyed by
     /// `spec.nodeName`.
@@ -66,6 +69,22 @@ pub enum Storage {
     Stored,
     /// Created and answered, never kept: TokenReview, SubjectAccessReview, …
     Review,
+}
+
+/// The kind under which objects are kept, and the way there and back.
+#[derive(Clone, Debug)]
+pub struct StoredAs {
+    /// API group of the stored kind.
+    pub group: Cow<'static, str>,
+    /// API version of the stored kind.
+    pub version: Cow<'static, str>,
+    /// The stored kind.
+    pub kind: Cow<'static, str>,
+    /// Makes the stored shape of an object of this version; absent where only `apiVersion` differs. Lossless together with
+    /// `from_stored`; `apiVersion` and `kind` are not its business.
+    pub to_stored: Option<fn(&mut Value)>,
+    /// Makes this version's shape of a stored object.
+    pub from_stored: Option<fn(&mut Value)>,
 }
 
 /// A table column (`kubectl get`).
@@ -130,7 +149,42 @@ pub struct Hooks {
 impl Kind {
     /// `v1` or `apps/v1`.
     pub fn api_version(&self) -> String {
-        if self.group.is_empty() { self.version.to_string() } else { format!("{}/{}", self.group, self.version) }
+        api_version(&self.group, &self.version)
+    }
+
+    /// Group, version and kind under which objects of this kind are kept.
+    pub fn storage_kind(&self) -> (&str, &str, &str) {
+        match &self.stored_as {
+            Some(stored) => (&stored.group, &stored.version, &stored.kind),
+            None => (&self.group, &self.version, &self.kind),
+        }
+    }
+
+    /// Converts an object of this version to the shape in which it is stored.
+    pub fn to_stored(&self, object: &mut Value) {
+        if let Some(stored) = &self.stored_as {
+            stored.to_stored.iter().for_each(|convert| convert(object));
+            set_type(object, api_version(&stored.group, &stored.version), &stored.kind);
+        }
+    }
+
+    /// Converts a stored object to the shape of this version.
+    pub fn from_stored(&self, object: &mut Value) {
+        if let Some(stored) = &self.stored_as {
+            stored.from_stored.iter().for_each(|convert| convert(object));
+            set_type(object, self.api_version(), &self.kind);
+        }
+    }
+}
+
+fn api_version(group: &str, version: &str) -> String {
+    if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") }
+}
+
+fn set_type(object: &mut Value, api_version: String, kind: &str) {
+    if let Some(object) = object.as_object_mut() {
+        object.insert("apiVersion".to_owned(), api_version.into());
+        object.insert("kind".to_owned(), kind.into());
     }
 }
 

@@ -1,10 +1,13 @@
 //! What Kubernetes objects look like and how they merge: schemas, validation, patches, server-side apply. Pure: no IO, no
 //! clock, and no knowledge of particular kinds beyond the schemas themselves.
 
+pub mod apply;
 mod cause;
+pub mod names;
+pub mod openapi;
+pub mod patch;
+pub mod quantity;
+mod schema;
 
 pub use cause::{Cause, Reason};
-
-/// Placeholder of the contract; see the crate's brief.
-#[derive(Debug)]
-pub struct Schema;
+pub use schema::Schema;

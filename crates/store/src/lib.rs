@@ -3,6 +3,25 @@
 //! A store maps keys to opaque bytes. Every write gets the next revision of one sequence, is durable before it is
 //! acknowledged or visible, and can be watched without gaps or duplicates from any revision that is still in the
 //! history window. The store knows nothing of Kubernetes.
+//!
+//! The whole newest state and the window are in memory (`state`), one thread orders all writes and commits them in
+//! groups (`writer`), and a [`Journal`] makes a group durable. [`SqliteStore`] and [`MemoryStore`] differ in the journal
+//! only; reads never wait for a disk.
+
+mod engine;
+mod journal;
+mod memory;
+mod queue;
+mod sqlite;
+mod state;
+mod watch;
+mod writer;
+
+pub use engine::Statistics;
+pub use journal::{Journal, JournalError};
+pub use memory::MemoryStore;
+pub use sqlite::{FileError, SqliteOptions, SqliteStore};
+pub use state::History;
 
 use std::{future::Future, pin::Pin, sync::Arc};
 

@@ -1,0 +1,71 @@
+//! The crate's error type.
+
+/// Why a tree could not be rendered. Every message names the file and what is wrong with it, never other file content.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A path has `..` that leaves the tree, is absolute, or is not valid.
+    #[error("path {path:?} {problem}")]
+    Path {
+        /// As written.
+        path: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// There is no such file or directory in the tree.
+    #[error("{path}: no such {what} in the repository")]
+    NotFound {
+        /// Path within the tree.
+        path: String,
+        /// `file` or `directory`.
+        what: &'static str,
+    },
+    /// A file could not be read from where the tree keeps it.
+    #[error("{path}: {message}")]
+    Read {
+        /// Path within the tree.
+        path: String,
+        /// Why.
+        message: String,
+    },
+    /// A file is not valid YAML.
+    #[error("{path}:{line}:{column}: {message}")]
+    Yaml {
+        /// Path within the tree.
+        path: String,
+        /// From 1; 0 when unknown.
+        line: u64,
+        /// From 1; 0 when unknown.
+        column: u64,
+        /// What is wrong.
+        message: String,
+    },
+    /// A document is not a Kubernetes object.
+    #[error("{path}, document {document}: {message}")]
+    NotAnObject {
+        /// Path within the tree.
+        path: String,
+        /// From 1.
+        document: usize,
+        /// What is missing.
+        message: String,
+    },
+    /// An `include` or `exclude` pattern is malformed.
+    #[error("pattern {pattern:?}: {message}")]
+    Pattern {
+        /// As written.
+        pattern: String,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// A limit was exceeded.
+    #[error("{path}: {what} exceeds the limit of {limit}")]
+    Limit {
+        /// Path within the tree.
+        path: String,
+        /// What is too large.
+        what: &'static str,
+        /// The limit, in the unit that `what` names.
+        limit: u64,
+    },
+}
