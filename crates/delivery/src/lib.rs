@@ -1,1 +1,22 @@
 //! Continuous delivery: Applications, Git, diff, sync, prune, health, history, rollback.
+//!
+//! [`run`] is the Application controller. Everything goes through a [`kube::Client`](kube::Client); it does not know whether
+//! the cluster is the embedded one.
+
+pub mod application;
+mod compare;
+mod controller;
+mod error;
+mod file_events;
+pub mod git;
+pub mod health;
+mod live;
+pub mod plan;
+pub mod project;
+mod sources;
+mod sync;
+
+pub use controller::{Config, get, run};
+pub use error::Error;
+pub use live::CONTROL_NAMESPACE;
+pub use sources::{Rendered, Sources, WORKTREE};

@@ -5,9 +5,16 @@
 
 mod age;
 mod columns;
+mod crd;
+mod findings;
+mod hooks;
+mod json;
+mod jsonpath;
 mod kind;
 mod row;
 mod rows;
 
+pub use age::human_duration;
+pub use crd::{bundled_crds, from_crd};
 pub use kind::{Column, ColumnType, Hooks, Kind, ScalePaths, Storage, StoredAs, Strategy};
 pub use rows::builtin;

@@ -70,3 +70,32 @@ pub trait PodNetwork: Send + Sync + 'static {
     /// Address of cluster DNS for `/etc/resolv.conf` in pods.
     fn dns_ip(&self) -> Ipv4Addr;
 }
+
+// === impl Protocol ===
+
+impl Protocol {
+    /// As Kubernetes writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "TCP",
+            Self::Udp => "UDP",
+        }
+    }
+
+    /// The protocol that Kubernetes calls `name`; absent is TCP, SCTP and others are not supported.
+    pub fn parse(name: Option<&str>) -> Option<Self> {
+        match name {
+            None | Some("" | "TCP") => Some(Self::Tcp),
+            Some("UDP") => Some(Self::Udp),
+            Some(_) => None,
+        }
+    }
+
+    /// The number in the IP header (IANA protocol numbers).
+    pub fn number(self) -> u8 {
+        match self {
+            Self::Tcp => 6,
+            Self::Udp => 17,
+        }
+    }
+}

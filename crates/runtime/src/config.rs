@@ -53,7 +53,7 @@ impl Default for ImageLimits {
             layer_bytes: 16 << 30,
             unpacked_bytes: 32 << 30,
             entries: 1_000_000,
-            ratio: 1100,
+            ratio: 200,
             layers: 127,
             pull_deadline: Duration::from_secs(30 * 60),
         }

@@ -3,8 +3,18 @@
 //! [`ContainerRuntime`] is the seam to the node agent, in the spirit of the Kubernetes CRI: the node decides *what* runs,
 //! the runtime makes it so and remembers it on disk, so that pods outlive the daemon.
 
+mod beneath;
+mod cgroup;
+mod config;
+mod durable;
 mod error;
+mod images;
 pub mod interface;
+mod process_identity;
+mod shim;
+mod snapshot;
 
+pub use config::{Config, ImageLimits};
 pub use error::Error;
 pub use interface::*;
+pub use shim::shim_main;

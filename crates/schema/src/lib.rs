@@ -3,9 +3,12 @@
 
 pub mod apply;
 mod cause;
+mod facts;
+pub mod fields;
 pub mod names;
 pub mod openapi;
 pub mod patch;
+mod path;
 pub mod quantity;
 mod schema;
 

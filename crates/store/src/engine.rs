@@ -2,7 +2,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::{
+        Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        atomic::{AtomicBool, Ordering},
+    },
     thread::JoinHandle,
 };
 
@@ -32,6 +35,8 @@ pub struct Statistics {
 pub(crate) struct Shared {
     pub(crate) queue: Queue,
     state: RwLock<State>,
+    /// The writer thread has published its last event.
+    ended: AtomicBool,
 }
 
 impl Shared {
@@ -44,11 +49,13 @@ impl Shared {
         self.state.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn is_closed(&self) -> bool {
-        self.queue.is_closed()
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
     }
 
-    pub(crate) fn wake_all(&self) {
+    pub(crate) fn end(&self) {
+        self.queue.abandon();
+        self.ended.store(true, Ordering::Release);
         let watchers = self.read().watchers();
         watchers.iter().for_each(|changed| changed.notify_waiters());
     }
@@ -75,7 +82,8 @@ impl Engine {
         queue: usize,
     ) -> Result<Self, Error> {
         let state = State::new(recovered.entries, recovered.revision, history);
-        let shared = Arc::new(Shared { queue: Queue::new(queue), state: RwLock::new(state) });
+        let shared =
+            Arc::new(Shared { queue: Queue::new(queue), state: RwLock::new(state), ended: AtomicBool::new(false) });
         let writer = Arc::clone(&shared);
         let thread = std::thread::Builder::new()
             .name("store-writer".to_owned())
@@ -98,7 +106,7 @@ impl Engine {
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        self.shared.is_closed()
+        self.shared.queue.is_closed()
     }
 
     /// Refuses new writes, carries out those submitted, and waits until the journal is closed.
@@ -167,7 +175,10 @@ macro_rules! store_by_engine {
                 self.engine.count(prefix)
             }
 
-            fn commit(&self, change: $crate::Change) -> $crate::BoxFuture<'static, Result<$crate::Entry, $crate::Error>> {
+            fn commit(
+                &self,
+                change: $crate::Change,
+            ) -> $crate::BoxFuture<'static, Result<$crate::Entry, $crate::Error>> {
                 self.engine.commit(change)
             }
 

@@ -31,7 +31,7 @@ pub struct History {
 
 impl Default for History {
     fn default() -> Self {
-        Self { max_events: 10_000, max_bytes: 32 << 20, min_age: Duration::from_secs(5) }
+        Self { max_events: 10_000, max_bytes: 16 << 20, min_age: Duration::from_secs(5) }
     }
 }
 
@@ -89,15 +89,7 @@ impl State {
     /// The state after a start: `entries` as of `revision`, no history.
     pub(crate) fn new(entries: BTreeMap<Arc<str>, Entry>, revision: Revision, history: History) -> Self {
         let bytes = entries.values().map(size).sum();
-        Self {
-            entries,
-            bytes,
-            revision,
-            recent: VecDeque::new(),
-            recent_bytes: 0,
-            topics: BTreeMap::new(),
-            history,
-        }
+        Self { entries, bytes, revision, recent: VecDeque::new(), recent_bytes: 0, topics: BTreeMap::new(), history }
     }
 
     pub(crate) fn revision(&self) -> Revision {
@@ -146,9 +138,7 @@ impl State {
         match at {
             None => Ok(self.revision),
             Some(requested) if requested > self.revision => Err(Error::Future { requested, newest: self.revision }),
-            Some(requested) if requested < self.oldest() => {
-                Err(Error::Compacted { requested, oldest: self.oldest() })
-            }
+            Some(requested) if requested < self.oldest() => Err(Error::Compacted { requested, oldest: self.oldest() }),
             Some(requested) => Ok(requested),
         }
     }
@@ -198,7 +188,8 @@ impl State {
             self.revision = event.entry.revision;
             let key = &event.entry.key;
             for topic in self.topics.values_mut().filter(|topic| key.starts_with(&*topic.prefix)) {
-                if topic.revisions.back().is_none_or(|last| !published.first.is_some_and(|first| *last >= first)) {
+                let woken = topic.revisions.back() >= published.first.as_ref() && published.first.is_some();
+                if !woken {
                     published.wake.push(Arc::clone(&topic.changed));
                 }
                 topic.revisions.push_back(event.entry.revision);
@@ -259,9 +250,7 @@ impl State {
             self.topics.insert(Arc::clone(&prefix), Topic { prefix, revisions, known_after, changed });
         }
         match self.topics.get(prefix) {
-            Some(topic) => {
-                Ok(Subscription { prefix: Arc::clone(&topic.prefix), changed: Arc::clone(&topic.changed) })
-            }
+            Some(topic) => Ok(Subscription { prefix: Arc::clone(&topic.prefix), changed: Arc::clone(&topic.changed) }),
             None => Err(Error::Closed),
         }
     }

@@ -38,11 +38,11 @@ impl Watch for WindowWatch {
                 // Registered before looking, so that no publication falls between the look and the wait.
                 let mut notified = std::pin::pin!(changed.notified());
                 notified.as_mut().enable();
-                let closed = self.shared.is_closed();
+                let ended = self.shared.has_ended();
                 if let Some(event) = self.look()? {
                     return Ok(event);
                 }
-                if closed {
+                if ended {
                     return Err(Error::Closed);
                 }
                 notified.await;

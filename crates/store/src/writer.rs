@@ -43,7 +43,7 @@ pub(crate) fn run(shared: &Shared, journal: &mut dyn Journal) {
                 while !requests.is_empty() {
                     commit_group(shared, journal, &mut requests);
                     if !requests.is_empty() {
-                        more = maintain(journal, false, &mut rest_until);
+                        maintain(journal, false, &mut rest_until);
                     }
                 }
                 false
@@ -57,7 +57,8 @@ fn maintain(journal: &mut dyn Journal, idle: bool, rest_until: &mut Option<Insta
     if rest_until.is_some_and(|until| Instant::now() < until) {
         return true;
     }
-    let result = catch_unwind(AssertUnwindSafe(|| journal.maintain(idle))).unwrap_or_else(|panic| Err(panicked(&*panic)));
+    let result =
+        catch_unwind(AssertUnwindSafe(|| journal.maintain(idle))).unwrap_or_else(|panic| Err(panicked(&*panic)));
     match result {
         Ok(more) => {
             *rest_until = None;
@@ -202,7 +203,6 @@ struct CloseOnExit<'a>(&'a Shared);
 
 impl Drop for CloseOnExit<'_> {
     fn drop(&mut self) {
-        self.0.queue.abandon();
-        self.0.wake_all();
+        self.0.end();
     }
 }

@@ -1,0 +1,720 @@
+//! The Application controller: one reconcile looks at everything and takes one step.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    path::PathBuf,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use k8s_openapi::api::{
+    apps::v1::ReplicaSet,
+    core::v1::{Pod, Secret},
+};
+use kube::{
+    Api, Client,
+    api::{DynamicObject, GroupVersionKind, Patch, PatchParams},
+};
+use lotse_client::{Driver, Informer, Informers, Key, Next, Reconciler};
+use serde_json::{Value, json};
+
+use crate::{
+    Error,
+    application::*,
+    compare::{self, Cache, Compared, Desired},
+    file_events::FileEvents,
+    git::{Credentials, Location},
+    health::{self, HealthStatus},
+    live::{Live, ObjectId, Tracked},
+    plan::{self, Decision, Situation},
+    project::{self, Target},
+    sources::{Rendered, Sources, WORKTREE},
+    sync::{self, Permissions, Progress},
+};
+
+/// How delivery is set up.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Directory for copies of remote repositories; created when missing.
+    pub mirrors: PathBuf,
+    /// How often a remote repository is asked for new commits.
+    pub poll: Duration,
+}
+
+/// While something is on its way, causes outside the watched kinds (pods) are looked at this often.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+/// Something that has failed is looked at this often.
+const DEGRADED_INTERVAL: Duration = Duration::from_secs(5);
+/// Identical comparisons are repeated this seldom when there are file events; they are a safety net only.
+const SAFETY_INTERVAL: Duration = Duration::from_secs(180);
+/// History entries that are kept unless the Application says otherwise.
+const HISTORY: usize = 10;
+
+/// Runs delivery until the returned future is dropped.
+pub async fn run(informers: Informers, config: Config) {
+    let applications = informers.get::<Application>();
+    let trigger: Arc<OnceLock<Box<dyn Fn(Key) + Send + Sync>>> = Arc::default();
+    let changed = {
+        let trigger = trigger.clone();
+        move |key: Key| {
+            if let Some(trigger) = trigger.get() {
+                trigger(key);
+            }
+        }
+    };
+    let controller = Controller {
+        client: informers.client().clone(),
+        applications: applications.clone(),
+        pods: informers.get::<Pod>(),
+        replica_sets: informers.get::<ReplicaSet>(),
+        secrets: informers.get::<Secret>(),
+        sources: Sources::new(config.mirrors, config.poll),
+        live: Live::new(informers.client().clone(), changed.clone()),
+        events: Mutex::new(FileEvents::new(changed)),
+        cache: Mutex::default(),
+        heals: Mutex::default(),
+    };
+    let driver = Driver::new(controller).concurrency(8).on_kind(&applications);
+    let _ = trigger.set(Box::new(driver.trigger()));
+    driver.run().await;
+}
+
+struct Controller {
+    client: Client,
+    applications: Informer<Application>,
+    pods: Informer<Pod>,
+    replica_sets: Informer<ReplicaSet>,
+    secrets: Informer<Secret>,
+    sources: Sources,
+    live: Live,
+    events: Mutex<FileEvents>,
+    cache: Mutex<Cache>,
+    /// How often self-healing has repeated and when it last did. Losing it costs one immediate repair.
+    heals: Mutex<HashMap<Key, (u32, Timestamp)>>,
+}
+
+/// Everything that one reconcile has seen.
+struct Observation {
+    rendered: Rendered,
+    targets: Vec<(Desired, Compared)>,
+    surplus: Vec<(ObjectId, Tracked)>,
+}
+
+impl Reconciler for Controller {
+    type Error = Error;
+
+    fn name(&self) -> &'static str {
+        "application"
+    }
+
+    async fn reconcile(&self, key: &Key) -> Result<Next, Error> {
+        let Some(application) = self.applications.get(key) else {
+            lock(&self.events).forget(key);
+            lock(&self.cache).forget(key);
+            lock(&self.heals).remove(key);
+            return Ok(Next::Done);
+        };
+        if application.metadata.deletion_timestamp.is_some() {
+            return self.finalize(key, &application).await;
+        }
+        let now = Timestamp::now();
+        if application.metadata.annotations.as_ref().is_some_and(|annotations| annotations.contains_key(REFRESH)) {
+            application.spec.all_sources().iter().for_each(|source| self.sources.refresh(&source.repo_url));
+            self.remove_annotation(key, REFRESH).await?;
+        }
+        let previous = application.status.clone().unwrap_or_default();
+        let mut status = previous.clone();
+        let operation = application.operation.clone();
+        let revision = operation
+            .as_ref()
+            .and_then(|operation| operation.sync.as_ref())
+            .map(|sync| sync.revision.as_str())
+            .or_else(|| running_revision(&previous))
+            .filter(|revision| !revision.is_empty());
+        let next = match self.observe(key, &application, revision).await {
+            Ok(mut observation) => {
+                status.conditions.retain(|condition| !OBSERVED_CONDITIONS.contains(&condition.kind.as_str()));
+                let next = self.advance(key, &application, &mut observation, &mut status, now).await?;
+                self.summarize(&application.spec, &observation, &mut status);
+                next
+            }
+            Err(error) => {
+                let kind = if matches!(error, Error::InvalidSpec { .. }) { "InvalidSpecError" } else { "ComparisonError" };
+                status.conditions.retain(|condition| !OBSERVED_CONDITIONS.contains(&condition.kind.as_str()));
+                status.conditions.push(Condition { kind: kind.to_owned(), message: error.to_string(), last_transition_time: None });
+                "Unknown".clone_into(&mut status.sync.status);
+                if operation.is_some() {
+                    fail_operation(&mut status, &application, &error.to_string(), now);
+                }
+                Next::After(self.sources.poll().max(DEGRADED_INTERVAL))
+            }
+        };
+        keep_transition_times(&previous.conditions, &mut status.conditions, now);
+        self.write_status(key, &previous, &mut status, operation.is_some(), now).await?;
+        Ok(next)
+    }
+}
+
+/// Conditions that are decided anew by every reconcile.
+const OBSERVED_CONDITIONS: [&str; 5] =
+    ["ComparisonError", "InvalidSpecError", "SyncError", "SharedResourceWarning", "SyncWarning"];
+
+/// A sync that is under way goes on with the revision that it began with, if it asked for one.
+fn running_revision(status: &ApplicationStatus) -> Option<&str> {
+    let state = status.operation_state.as_ref().filter(|state| state.phase == "Running")?;
+    Some(state.operation.sync.as_ref()?.revision.as_str())
+}
+
+impl Controller {
+    /// Renders, completes and compares.
+    async fn observe(&self, key: &Key, application: &Application, revision: Option<&str>) -> Result<Observation, Error> {
+        let spec = &application.spec;
+        let source = match spec.all_sources().as_slice() {
+            [source] => (*source).clone(),
+            [] => return Err(invalid("spec.source", "is missing: name a repository")),
+            _ => return Err(invalid("spec.sources", "several sources are not supported yet: use one Application for each")),
+        };
+        let destination = &spec.destination;
+        let in_cluster = matches!(destination.server.as_str(), "" | "https://kubernetes.default.svc")
+            && matches!(destination.name.as_str(), "" | "in-cluster");
+        if !in_cluster {
+            return Err(invalid(
+                "spec.destination",
+                "only this cluster (https://kubernetes.default.svc) is supported yet; other clusters cannot be registered",
+            ));
+        }
+        let project = self.project(key, spec).await?;
+        if let Some(refusal) = project.as_ref().and_then(|project| project::refuse_spec(project, spec)) {
+            return Err(invalid("spec.project", refusal));
+        }
+        let worktree = source.target_revision == WORKTREE;
+        lock(&self.events).watch(key, &source.repo_url, worktree);
+        let rendered = self.sources.render(&source, revision, self.credentials(key, &source.repo_url)).await?;
+        let desired = compare::desired(&self.live, key, spec, &rendered.manifests).await?;
+        if let Some(project) = &project {
+            for object in &desired {
+                let namespaced = !object.id.namespace.is_empty();
+                let target = Target {
+                    group: &object.id.group,
+                    kind: &object.id.kind,
+                    namespace: namespaced.then_some(object.id.namespace.as_str()),
+                };
+                if let Some(refusal) = project::refuse_object(project, spec, target) {
+                    return Err(invalid("spec.project", format!("{}: {refusal}", object.origin)));
+                }
+            }
+        }
+        self.watch_kinds(&desired, application.status.as_ref()).await?;
+        let mut targets = Vec::with_capacity(desired.len());
+        for object in desired {
+            if plan::annotation(&object.object, HOOK).is_some() {
+                continue;
+            }
+            let known = lock(&self.cache).current(key, &object, &self.live);
+            let compared = match known {
+                Some(compared) => compared,
+                None => {
+                    let (version, compared) = compare::compare(&self.client, &self.live, key, spec, &object).await?;
+                    lock(&self.cache).put(key, &object, version, compared.clone());
+                    compared
+                }
+            };
+            targets.push((object, compared));
+        }
+        let wanted: BTreeSet<&ObjectId> = targets.iter().map(|(desired, _)| &desired.id).collect();
+        let surplus = self.live.tracked_by(key).into_iter().filter(|(id, _)| !wanted.contains(id)).collect();
+        Ok(Observation { rendered, targets, surplus })
+    }
+
+    /// Watches every kind that is desired, or that was managed before and may have to be pruned.
+    async fn watch_kinds(&self, desired: &[Desired], status: Option<&ApplicationStatus>) -> Result<(), Error> {
+        let mut kinds: HashMap<GroupVersionKind, crate::live::ServedKind> = HashMap::new();
+        for object in desired {
+            if let Some(served) = &object.served {
+                kinds.insert(object.gvk.clone(), served.clone());
+            }
+        }
+        for resource in status.into_iter().flat_map(|status| &status.resources) {
+            let gvk = GroupVersionKind::gvk(&resource.group, &resource.version, &resource.kind);
+            if !kinds.contains_key(&gvk) {
+                let served = self.live.kind(&gvk).await;
+                if let Some(served) = served.map_err(|error| Error::api(format!("discovery of {}", gvk.kind), error))? {
+                    kinds.insert(gvk, served);
+                }
+            }
+        }
+        for (gvk, served) in &kinds {
+            self.live.watch(gvk, served).await;
+        }
+        Ok(())
+    }
+
+    /// Decides, syncs one step, and records it in `status`.
+    async fn advance(
+        &self,
+        key: &Key,
+        application: &Application,
+        observation: &mut Observation,
+        status: &mut ApplicationStatus,
+        now: Timestamp,
+    ) -> Result<Next, Error> {
+        let spec = &application.spec;
+        let revision = observation.rendered.commit.id.clone();
+        let (heals, last_heal) = lock(&self.heals).get(key).map_or((0, None), |(count, at)| (*count, Some(*at)));
+        let running = status.operation_state.as_ref().filter(|state| state.phase == "Running");
+        let requested = application.operation.as_ref().or(running.map(|state| &state.operation)).cloned();
+        let by_user = requested.as_ref().is_some_and(|operation| {
+            operation.initiated_by.as_ref().is_none_or(|initiator| !initiator.automated)
+        });
+        let decision = match &requested {
+            Some(operation) if by_user => Decision::Sync {
+                prune: operation.sync.as_ref().is_some_and(|sync| sync.prune),
+                retry_count: running.map_or(0, |state| state.retry_count),
+            },
+            _ => plan::decide(
+                spec,
+                Situation {
+                    revision: &revision,
+                    out_of_sync: observation.targets.iter().any(|(_, compared)| !compared.in_sync),
+                    requires_pruning: observation.surplus.iter().any(|(_, tracked)| prunable(tracked)),
+                    empty: observation.targets.is_empty(),
+                    last: status.operation_state.as_ref(),
+                    heals,
+                    last_heal,
+                    now,
+                },
+            ),
+        };
+        let (prune, retry_count) = match decision {
+            Decision::Nothing => {
+                if running.is_some() {
+                    // What was under way has been finished by others, or automation was switched off.
+                    finish(status, "Succeeded", "successfully synced (all tasks run)", now);
+                }
+                return Ok(self.next_look(application, observation));
+            }
+            Decision::Wait(delay) => return Ok(Next::After(delay)),
+            Decision::Sync { prune, retry_count } => (prune, retry_count),
+        };
+        let started = running.and_then(|state| state.started_at).unwrap_or(now);
+        let was_running = running.is_some();
+        let heal = !by_user
+            && !was_running
+            && status.operation_state.as_ref().is_some_and(|last| {
+                last.phase == "Succeeded" && last.sync_result.as_ref().is_some_and(|result| result.revision == revision)
+            });
+        if heal {
+            let mut all = lock(&self.heals);
+            let (count, at) = all.entry(key.clone()).or_insert((0, now));
+            let quiet = at.duration_until(now).unsigned_abs() > Duration::from_secs(60);
+            *count = if quiet { 1 } else { *count + 1 };
+            *at = now;
+        }
+        let dry_run = requested.as_ref().and_then(|operation| operation.sync.as_ref()).is_some_and(|sync| sync.dry_run);
+        let (progress, results) = if dry_run {
+            (Progress::Done, Vec::new())
+        } else {
+            let permissions = Permissions { prune };
+            sync::step(&self.live, &self.client, key, spec, &observation.targets, &observation.surplus, permissions).await?
+        };
+        let operation = requested.unwrap_or_else(|| Operation {
+            sync: Some(SyncOperation { prune, ..SyncOperation::default() }),
+            initiated_by: Some(InitiatedBy { automated: true, username: String::new() }),
+            retry: None,
+        });
+        let source = spec.all_sources().first().map(|source| (*source).clone()).unwrap_or_default();
+        let mut merged = if was_running { previous_results(status) } else { Vec::new() };
+        merge_results(&mut merged, results);
+        let initiated_by = operation.initiated_by.clone();
+        status.operation_state = Some(OperationState {
+            operation,
+            phase: "Running".to_owned(),
+            message: String::new(),
+            started_at: Some(started),
+            finished_at: None,
+            retry_count,
+            sync_result: Some(SyncResult { revision: revision.clone(), source: source.clone(), resources: merged }),
+        });
+        // What was just applied is compared again at once, so that the status is never behind the deed.
+        self.compare_again(key, spec, observation).await?;
+        match progress {
+            Progress::Done => {
+                finish(status, "Succeeded", "successfully synced (all tasks run)", now);
+                if !dry_run {
+                    record(status, spec, &revision, source, initiated_by, started, by_user);
+                }
+                Ok(self.next_look(application, observation))
+            }
+            Progress::WaitingForWave(wave) => {
+                set_message(status, format!("waiting for the objects of wave {wave} to become healthy"));
+                Ok(Next::After(PROGRESS_INTERVAL))
+            }
+            Progress::Failed => {
+                let message = failure_message(status);
+                finish(status, "Failed", &message, now);
+                status.conditions.push(Condition { kind: "SyncError".to_owned(), message, last_transition_time: None });
+                let retry = spec.sync_policy.as_ref().and_then(|policy| policy.retry.as_ref());
+                Ok(Next::After(plan::retry_delay(retry, retry_count)))
+            }
+        }
+    }
+
+    async fn compare_again(&self, key: &Key, spec: &ApplicationSpec, observation: &mut Observation) -> Result<(), Error> {
+        for (desired, compared) in &mut observation.targets {
+            if !compared.in_sync {
+                if desired.served.is_none() {
+                    desired.served = self.live.kind(&desired.gvk).await.ok().flatten();
+                }
+                let (version, fresh) = compare::compare(&self.client, &self.live, key, spec, desired).await?;
+                lock(&self.cache).put(key, desired, version, fresh.clone());
+                *compared = fresh;
+            }
+        }
+        Ok(())
+    }
+
+    /// When to look again although nothing has told us to.
+    fn next_look(&self, application: &Application, observation: &Observation) -> Next {
+        let worst = worst_health(observation);
+        let source = application.spec.all_sources().first().map(|source| source.repo_url.clone()).unwrap_or_default();
+        let polled = matches!(Location::parse(&source), Ok(Location::Remote(_)));
+        let quiet = if polled { self.sources.poll() } else { SAFETY_INTERVAL };
+        Next::After(match worst {
+            HealthStatus::Progressing | HealthStatus::Missing => PROGRESS_INTERVAL,
+            HealthStatus::Degraded | HealthStatus::Unknown => DEGRADED_INTERVAL,
+            HealthStatus::Healthy | HealthStatus::Suspended => quiet,
+        })
+    }
+
+    /// Fills the part of `status` that describes what was seen.
+    fn summarize(&self, spec: &ApplicationSpec, observation: &Observation, status: &mut ApplicationStatus) {
+        let mut resources = Vec::with_capacity(observation.targets.len());
+        let mut overall: Option<(HealthStatus, String)> = None;
+        let mut shared = Vec::new();
+        for (desired, compared) in &observation.targets {
+            let mut verdict = compared.health.clone();
+            if let Some(verdict) = &mut verdict
+                && matches!(verdict.status, HealthStatus::Progressing | HealthStatus::Degraded)
+                && let Some(cause) = self.blocker(&desired.id)
+            {
+                verdict.message = cause;
+            }
+            if let Some(verdict) = &verdict {
+                let worse = overall.as_ref().is_none_or(|(worst, _)| verdict.status > *worst);
+                if worse && verdict.status != HealthStatus::Healthy {
+                    let message = format!("{} {}: {}", desired.id.kind, desired.id.name, verdict.message);
+                    overall = Some((verdict.status, message.trim_end_matches(": ").to_owned()));
+                }
+            }
+            if let Some(owner) = &compared.other_owner {
+                shared.push(format!("{} {} is managed by Application {owner} too", desired.id.kind, desired.id.name));
+            }
+            let wave = plan::wave(&desired.object);
+            resources.push(ResourceStatus {
+                group: desired.id.group.clone(),
+                version: desired.gvk.version.clone(),
+                kind: desired.id.kind.clone(),
+                namespace: desired.id.namespace.clone(),
+                name: desired.id.name.clone(),
+                status: if compared.in_sync { "Synced" } else { "OutOfSync" }.to_owned(),
+                health: verdict.map(Into::into),
+                requires_pruning: false,
+                sync_wave: (wave != 0).then_some(wave),
+            });
+        }
+        for (id, tracked) in &observation.surplus {
+            resources.push(ResourceStatus {
+                group: id.group.clone(),
+                version: tracked.version.clone(),
+                kind: id.kind.clone(),
+                namespace: id.namespace.clone(),
+                name: id.name.clone(),
+                status: "OutOfSync".to_owned(),
+                requires_pruning: true,
+                ..ResourceStatus::default()
+            });
+        }
+        let in_sync = observation.targets.iter().all(|(_, compared)| compared.in_sync)
+            && observation.surplus.iter().all(|(_, tracked)| !prunable(tracked));
+        let hooks = observation.rendered.manifests.iter().filter(|manifest| plan::annotation(&manifest.object, HOOK).is_some()).count();
+        if hooks > 0 {
+            let message = format!("{hooks} hooks are left out: sync hooks are not supported yet");
+            status.conditions.push(Condition { kind: "SyncWarning".to_owned(), message, last_transition_time: None });
+        }
+        if let Some(first) = shared.first() {
+            status.conditions.push(Condition {
+                kind: "SharedResourceWarning".to_owned(),
+                message: first.clone(),
+                last_transition_time: None,
+            });
+        }
+        let (health, message) = overall.unwrap_or((HealthStatus::Healthy, String::new()));
+        status.health = Health { status: health.as_str().to_owned(), message };
+        status.sync = SyncStatus {
+            status: if in_sync { "Synced" } else { "OutOfSync" }.to_owned(),
+            revision: observation.rendered.commit.id.clone(),
+            compared_to: Some(ComparedTo {
+                source: spec.all_sources().first().map(|source| (*source).clone()).unwrap_or_default(),
+                destination: spec.destination.clone(),
+            }),
+        };
+        status.source_type = format!("{:?}", observation.rendered.source_type);
+        status.summary.images = sync::images(&observation.targets);
+        status.resources = resources;
+    }
+
+    /// Why the pods of a workload do not get ready.
+    fn blocker(&self, id: &ObjectId) -> Option<String> {
+        let owned_by = |owners: &[(String, String)], references: Option<&Vec<_>>| {
+            references.into_iter().flatten().any(
+                |reference: &k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference| {
+                    owners.iter().any(|(kind, name)| *kind == reference.kind && *name == reference.name)
+                },
+            )
+        };
+        let mut owners = vec![(id.kind.clone(), id.name.clone())];
+        for set in self.replica_sets.in_namespace(&id.namespace) {
+            if owned_by(&owners, set.metadata.owner_references.as_ref()) {
+                owners.push(("ReplicaSet".to_owned(), set.metadata.name.clone().unwrap_or_default()));
+            }
+        }
+        let mut causes: Vec<String> = self
+            .pods
+            .in_namespace(&id.namespace)
+            .iter()
+            .filter(|pod| {
+                let itself = id.kind == "Pod" && pod.metadata.name.as_deref() == Some(id.name.as_str());
+                itself || owned_by(&owners, pod.metadata.owner_references.as_ref())
+            })
+            .filter_map(|pod| health::blocker(pod))
+            .collect();
+        causes.sort_unstable();
+        causes.into_iter().next()
+    }
+
+    /// The AppProject, unless it is the default one and does not exist as an object.
+    async fn project(&self, key: &Key, spec: &ApplicationSpec) -> Result<Option<Value>, Error> {
+        let name = if spec.project.is_empty() { project::DEFAULT } else { &spec.project };
+        let gvk = GroupVersionKind::gvk("argoproj.io", "v1alpha1", "AppProject");
+        let failure = |error| Error::api(format!("AppProject {name}"), error);
+        let found = match self.live.kind(&gvk).await.map_err(failure)? {
+            Some(served) => self.live.api(&served, key.namespace()).get_opt(name).await.map_err(failure)?,
+            None => None,
+        };
+        match found {
+            Some(project) => Ok(Some(serde_json::to_value(project).unwrap_or_default())),
+            None if name == project::DEFAULT => Ok(None),
+            None => Err(invalid("spec.project", format!("AppProject {name:?} does not exist in namespace {}", key.namespace()))),
+        }
+    }
+
+    /// Credentials from the repository Secrets of the Application's namespace, as Argo CD keeps them: the longest URL wins.
+    fn credentials(&self, key: &Key, url: &str) -> Option<Credentials> {
+        let field = |secret: &Secret, name: &str| {
+            let bytes = secret.data.as_ref()?.get(name)?;
+            String::from_utf8(bytes.0.clone()).ok()
+        };
+        self.secrets
+            .in_namespace(key.namespace())
+            .iter()
+            .filter(|secret| {
+                let label = secret.metadata.labels.as_ref().and_then(|labels| labels.get("argocd.argoproj.io/secret-type"));
+                label.is_some_and(|kind| kind == "repository" || kind == "repo-creds")
+            })
+            .filter_map(|secret| {
+                let of = field(secret, "url")?;
+                let label = secret.metadata.labels.as_ref()?.get("argocd.argoproj.io/secret-type")?;
+                let matches = if label == "repository" { of == url } else { belongs(url, &of) };
+                let username = field(secret, "username").unwrap_or_else(|| "git".to_owned());
+                matches.then_some((of.len(), Credentials { username, password: field(secret, "password")? }))
+            })
+            .max_by_key(|(length, _)| *length)
+            .map(|(_, credentials)| credentials)
+    }
+
+    /// Deletes what the Application manages, then lets it go.
+    async fn finalize(&self, key: &Key, application: &Application) -> Result<Next, Error> {
+        let finalizers = application.metadata.finalizers.clone().unwrap_or_default();
+        if !finalizers.iter().any(|finalizer| finalizer.starts_with(RESOURCES_FINALIZER)) {
+            return Ok(Next::Done);
+        }
+        self.watch_kinds(&[], application.status.as_ref()).await?;
+        let stays = |tracked: &Tracked| {
+            let has = |option| plan::has_sync_option(tracked.sync_options.as_deref(), option);
+            has("Prune=false") || has("Delete=false")
+        };
+        let mut pending: Vec<_> = self.live.tracked_by(key).into_iter().filter(|(_, tracked)| !stays(tracked)).collect();
+        if !pending.is_empty() {
+            pending.sort_by_key(|(id, _)| std::cmp::Reverse(plan::apply_order(&json!({"kind": id.kind})).1));
+            for (id, tracked) in &pending {
+                sync::delete(&self.live, id, tracked).await?;
+            }
+            // The watch tells when they are gone; the timer covers objects that wait for finalizers of others.
+            return Ok(Next::After(Duration::from_secs(2)));
+        }
+        let left: Vec<&String> = finalizers.iter().filter(|finalizer| !finalizer.starts_with(RESOURCES_FINALIZER)).collect();
+        let patch = json!({"metadata": {"finalizers": left, "resourceVersion": application.metadata.resource_version}});
+        self.patch(key, &patch).await?;
+        Ok(Next::Done)
+    }
+
+    async fn remove_annotation(&self, key: &Key, name: &str) -> Result<(), Error> {
+        self.patch(key, &json!({"metadata": {"annotations": {name: null}}})).await
+    }
+
+    async fn write_status(
+        &self,
+        key: &Key,
+        previous: &ApplicationStatus,
+        status: &mut ApplicationStatus,
+        had_operation: bool,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let to_value = |status: &ApplicationStatus| serde_json::to_value(status).unwrap_or_default();
+        let change = plan::merge_diff(&to_value(previous), &to_value(status));
+        if change.is_none() && !had_operation {
+            return Ok(());
+        }
+        status.reconciled_at = Some(now);
+        let mut patch = json!({});
+        if let Some(change) = plan::merge_diff(&to_value(previous), &to_value(status)) {
+            patch["status"] = change;
+        }
+        if had_operation {
+            patch["operation"] = Value::Null;
+        }
+        self.patch(key, &patch).await
+    }
+
+    async fn patch(&self, key: &Key, patch: &Value) -> Result<(), Error> {
+        let api: Api<Application> = Api::namespaced(self.client.clone(), key.namespace());
+        let parameters = PatchParams { field_manager: Some("lotse-delivery".to_owned()), ..PatchParams::default() };
+        match api.patch(&key.name, &parameters, &Patch::Merge(patch)).await {
+            Ok(written) => {
+                self.applications.observed(&written).await;
+                Ok(())
+            }
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+            Err(error) => Err(Error::api(format!("Application {key}"), error)),
+        }
+    }
+}
+
+/// Whether `url` lies below the credential template `prefix`, on a path boundary.
+fn belongs(url: &str, prefix: &str) -> bool {
+    let prefix = prefix.trim_end_matches('/');
+    url.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+fn prunable(tracked: &Tracked) -> bool {
+    !tracked.deleting && !plan::has_sync_option(tracked.sync_options.as_deref(), "Prune=false")
+}
+
+fn worst_health(observation: &Observation) -> HealthStatus {
+    let verdicts = observation.targets.iter().filter_map(|(_, compared)| compared.health.as_ref());
+    verdicts.map(|verdict| verdict.status).max().unwrap_or(HealthStatus::Healthy)
+}
+
+fn invalid(field: &'static str, message: impl Into<String>) -> Error {
+    Error::InvalidSpec { field, message: message.into() }
+}
+
+fn finish(status: &mut ApplicationStatus, phase: &str, message: &str, now: Timestamp) {
+    if let Some(state) = &mut status.operation_state {
+        phase.clone_into(&mut state.phase);
+        message.clone_into(&mut state.message);
+        state.finished_at = Some(now);
+    }
+}
+
+fn fail_operation(status: &mut ApplicationStatus, application: &Application, message: &str, now: Timestamp) {
+    status.operation_state = Some(OperationState {
+        operation: application.operation.clone().unwrap_or_default(),
+        phase: "Error".to_owned(),
+        message: message.to_owned(),
+        started_at: Some(now),
+        finished_at: Some(now),
+        ..OperationState::default()
+    });
+}
+
+fn set_message(status: &mut ApplicationStatus, message: String) {
+    if let Some(state) = &mut status.operation_state {
+        state.message = message;
+    }
+}
+
+fn previous_results(status: &ApplicationStatus) -> Vec<ResourceResult> {
+    let state = status.operation_state.as_ref();
+    state.and_then(|state| state.sync_result.as_ref()).map(|result| result.resources.clone()).unwrap_or_default()
+}
+
+/// The newest result for an object replaces an older one.
+fn merge_results(results: &mut Vec<ResourceResult>, newer: Vec<ResourceResult>) {
+    for result in newer {
+        let same = |other: &ResourceResult| {
+            (&other.group, &other.kind, &other.namespace, &other.name)
+                == (&result.group, &result.kind, &result.namespace, &result.name)
+        };
+        match results.iter_mut().find(|other| same(other)) {
+            Some(slot) => *slot = result,
+            None => results.push(result),
+        }
+    }
+}
+
+fn failure_message(status: &ApplicationStatus) -> String {
+    let results = previous_results(status);
+    let failed: Vec<&ResourceResult> = results.iter().filter(|result| result.status == "SyncFailed").collect();
+    let first = failed.first().map(|result| format!("{} {}: {}", result.kind, result.name, result.message));
+    format!("{} of {} objects could not be synced: {}", failed.len(), results.len(), first.unwrap_or_default())
+}
+
+/// Adds to the history when something new was deployed.
+fn record(
+    status: &mut ApplicationStatus,
+    spec: &ApplicationSpec,
+    revision: &str,
+    source: Source,
+    initiated_by: Option<InitiatedBy>,
+    started: Timestamp,
+    by_user: bool,
+) {
+    let newest = status.history.last();
+    let same = newest.is_some_and(|entry| entry.revision == revision && entry.source == source);
+    if same && !by_user {
+        return;
+    }
+    let id = newest.map_or(0, |entry| entry.id + 1);
+    status.history.push(HistoryEntry {
+        id,
+        revision: revision.to_owned(),
+        deployed_at: Some(Timestamp::now()),
+        deploy_started_at: Some(started),
+        source,
+        initiated_by,
+    });
+    let limit = spec.revision_history_limit.unwrap_or(HISTORY).max(1);
+    if status.history.len() > limit {
+        status.history.drain(..status.history.len() - limit);
+    }
+}
+
+/// A condition that says the same as before has been there since before.
+fn keep_transition_times(previous: &[Condition], conditions: &mut [Condition], now: Timestamp) {
+    for condition in conditions.iter_mut().filter(|condition| condition.last_transition_time.is_none()) {
+        let before = previous.iter().find(|other| other.kind == condition.kind && other.message == condition.message);
+        condition.last_transition_time = before.and_then(|other| other.last_transition_time).or(Some(now));
+    }
+}
+
+/// Reads the Application called `key` without the cache, for tests and the command line.
+pub async fn get(client: &Client, key: &Key) -> Result<Option<Application>, kube::Error> {
+    Api::<Application>::namespaced(client.clone(), key.namespace()).get_opt(&key.name).await
+}
+
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

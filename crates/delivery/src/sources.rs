@@ -1,0 +1,208 @@
+//! From `spec.source` to objects at a revision.
+
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use lotse_render::{DirectoryOptions, Manifest, SourceType, Tree};
+
+use crate::{
+    Error,
+    application::Source,
+    git::{self, Commit, CommitTree, Credentials, DirectoryTree, Location, Mirror},
+};
+
+/// `targetRevision` that means the files of a working tree as they are, committed or not.
+pub const WORKTREE: &str = "WORKTREE";
+
+/// Most rendered revisions that are kept.
+const CACHED: usize = 64;
+
+/// What a source says at one revision.
+#[derive(Clone, Debug)]
+pub struct Rendered {
+    /// The commit; for a plain directory a hash of its content in the place of the id.
+    pub commit: Commit,
+    /// The objects.
+    pub manifests: Arc<Vec<Manifest>>,
+    /// Which tool the directory is written for.
+    pub source_type: SourceType,
+}
+
+/// Reads sources. Cloning is cheap and shares the caches.
+#[derive(Clone)]
+pub struct Sources {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    /// Where copies of remote repositories live.
+    mirrors: PathBuf,
+    /// How old the answer of a remote may be.
+    poll: Duration,
+    /// Rendered revisions by source and commit.
+    rendered: Mutex<HashMap<String, (Instant, Rendered)>>,
+    /// Last answers of remotes: URL and revision to commit.
+    resolved: Mutex<HashMap<(String, String), (Instant, gix::ObjectId)>>,
+    /// One fetch at a time for each URL.
+    fetching: Mutex<HashMap<String, Arc<Mutex<()>>>>,
+}
+
+// === impl Sources ===
+
+impl Sources {
+    /// Sources whose remote copies live in `mirrors`; a remote is asked at most every `poll`.
+    pub fn new(mirrors: PathBuf, poll: Duration) -> Self {
+        let inner = Inner {
+            mirrors,
+            poll,
+            rendered: Mutex::default(),
+            resolved: Mutex::default(),
+            fetching: Mutex::default(),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// How often remotes are asked.
+    pub fn poll(&self) -> Duration {
+        self.inner.poll
+    }
+
+    /// Forgets what remotes have said, so that the next call asks again.
+    pub fn refresh(&self, url: &str) {
+        lock(&self.inner.resolved).retain(|(of, _), _| of != url);
+    }
+
+    /// The objects of `source`, at `revision` instead of its own when that is given.
+    pub async fn render(
+        &self,
+        source: &Source,
+        revision: Option<&str>,
+        credentials: Option<Credentials>,
+    ) -> Result<Rendered, Error> {
+        let (inner, mut source) = (self.inner.clone(), source.clone());
+        if let Some(revision) = revision {
+            revision.clone_into(&mut source.target_revision);
+        }
+        tokio::task::spawn_blocking(move || inner.render(&source, credentials)).await.map_err(|panic| {
+            Error::Repository { url: "(source)".to_owned(), message: format!("reading it failed unexpectedly: {panic}") }
+        })?
+    }
+}
+
+// === impl Inner ===
+
+impl Inner {
+    fn render(&self, source: &Source, credentials: Option<Credentials>) -> Result<Rendered, Error> {
+        if source.chart.is_some() {
+            return Err(Error::InvalidSpec {
+                field: "spec.source.chart",
+                message: "charts from Helm repositories are not supported yet; keep the chart in Git and use spec.source.path".to_owned(),
+            });
+        }
+        let url = source.repo_url.as_str();
+        match Location::parse(url)? {
+            Location::Plain(path) => self.render_directory(&path, source),
+            Location::Local(path) if source.target_revision == WORKTREE => self.render_directory(&path, source),
+            Location::Local(path) => {
+                let repository = git::open(&path, url)?;
+                let id = git::resolve_local(&repository, url, &source.target_revision)?;
+                self.render_commit(&repository, source, id)
+            }
+            Location::Remote(remote) => {
+                let mirror = Mirror::new(&self.mirrors, &remote, credentials);
+                let (repository, id) = self.resolve_remote(&mirror, source)?;
+                self.render_commit(&repository, source, id)
+            }
+        }
+    }
+
+    fn resolve_remote(&self, mirror: &Mirror, source: &Source) -> Result<(gix::Repository, gix::ObjectId), Error> {
+        let key = (source.repo_url.clone(), source.target_revision.clone());
+        let gate = lock(&self.fetching).entry(source.repo_url.clone()).or_default().clone();
+        let _turn = lock(&gate);
+        let known = lock(&self.resolved).get(&key).copied();
+        if let Some((at, id)) = known
+            && at.elapsed() < self.poll
+            && let Ok((repository, id)) = mirror.resolve(&id.to_string())
+        {
+            return Ok((repository, id));
+        }
+        let (repository, id) = mirror.resolve(&source.target_revision)?;
+        lock(&self.resolved).insert(key, (Instant::now(), id));
+        Ok((repository, id))
+    }
+
+    fn render_commit(&self, repository: &gix::Repository, source: &Source, id: gix::ObjectId) -> Result<Rendered, Error> {
+        let key = format!("{id} {}", cache_key(source));
+        if let Some(rendered) = self.cached(&key) {
+            return Ok(rendered);
+        }
+        let tree = CommitTree::new(repository, &source.repo_url, id)?;
+        let commit = git::commit(repository, &source.repo_url, id)?;
+        self.render_tree(&tree, source, commit, key)
+    }
+
+    fn render_directory(&self, path: &std::path::Path, source: &Source) -> Result<Rendered, Error> {
+        let tree = DirectoryTree::new(path)?;
+        let directory = lotse_render::normalize(&source.path)?;
+        let id = tree.fingerprint(&directory)?;
+        let key = format!("{id} {}", cache_key(source));
+        if let Some(rendered) = self.cached(&key) {
+            return Ok(rendered);
+        }
+        let commit = Commit { id, subject: "working directory".to_owned(), author: String::new() };
+        self.render_tree(&tree, source, commit, key)
+    }
+
+    fn render_tree(&self, tree: &dyn Tree, source: &Source, commit: Commit, key: String) -> Result<Rendered, Error> {
+        let source_type = if source.directory.is_some() {
+            SourceType::Directory
+        } else {
+            lotse_render::detect(tree, &source.path)?
+        };
+        if source_type != SourceType::Directory {
+            let (tool, file) = match source_type {
+                SourceType::Helm => ("Helm chart", "Chart.yaml"),
+                _ => ("kustomization", "kustomization.yaml"),
+            };
+            return Err(Error::InvalidSpec {
+                field: "spec.source.path",
+                message: format!("{:?} holds a {tool} ({file}), which this version does not render yet", source.path),
+            });
+        }
+        let directory = source.directory.clone().unwrap_or_default();
+        let options =
+            DirectoryOptions { recurse: directory.recurse, include: directory.include, exclude: directory.exclude };
+        let manifests = Arc::new(lotse_render::render_directory(tree, &source.path, &options)?);
+        let rendered = Rendered { commit, manifests, source_type };
+        let mut cache = lock(&self.rendered);
+        if cache.len() >= CACHED
+            && let Some(oldest) = cache.iter().min_by_key(|(_, (used, _))| *used).map(|(key, _)| key.clone())
+        {
+            cache.remove(&oldest);
+        }
+        cache.insert(key, (Instant::now(), rendered.clone()));
+        Ok(rendered)
+    }
+
+    fn cached(&self, key: &str) -> Option<Rendered> {
+        let mut cache = lock(&self.rendered);
+        let (used, rendered) = cache.get_mut(key)?;
+        *used = Instant::now();
+        Some(rendered.clone())
+    }
+}
+
+/// Everything besides the commit that decides what is rendered. A repository is part of it: two of them may share a commit
+/// but not what one may read of the other.
+fn cache_key(source: &Source) -> String {
+    serde_json::to_string(source).unwrap_or_default()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
