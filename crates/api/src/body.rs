@@ -11,19 +11,19 @@ use serde_json::{Map, Number, Value};
 use crate::status::{Error, Result};
 
 /// Nesting of objects and arrays beyond which a body is refused.
-pub const MAX_DEPTH: usize = 99;
+pub(crate) const MAX_DEPTH: usize = 99;
 
 /// A decoded body.
 #[derive(Debug)]
-pub struct Decoded {
+pub(crate) struct Decoded {
     /// What it says; of duplicate keys, the last counts.
-    pub value: Value,
+    pub(crate) value: Value,
     /// Paths of the duplicate keys: `spec.replicas`.
-    pub duplicates: Vec<String>,
+    pub(crate) duplicates: Vec<String>,
 }
 
 /// Reads the body, up to a limit.
-pub async fn read(body: Body, limit: usize) -> Result<Bytes> {
+pub(crate) async fn read(body: Body, limit: usize) -> Result<Bytes> {
     match Limited::new(body, limit).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if error.downcast_ref::<http_body_util::LengthLimitError>().is_some() => Err(Error::TooLarge { limit }),
@@ -33,7 +33,7 @@ pub async fn read(body: Body, limit: usize) -> Result<Bytes> {
 
 /// How a body is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
+pub(crate) enum Format {
     /// `application/json`, also assumed where nothing is said.
     Json,
     /// `application/yaml`.
@@ -42,7 +42,7 @@ pub enum Format {
 
 impl Format {
     /// Reads a `Content-Type`; Protobuf and CBOR are refused by name.
-    pub fn of(content_type: Option<&str>) -> Result<Self> {
+    pub(crate) fn of(content_type: Option<&str>) -> Result<Self> {
         let media = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
         match media {
             "" | "application/json" | "*/*" => Ok(Self::Json),
@@ -53,7 +53,7 @@ impl Format {
 }
 
 /// Decodes a body that must hold one value.
-pub fn decode(bytes: &[u8], format: Format) -> Result<Decoded> {
+pub(crate) fn decode(bytes: &[u8], format: Format) -> Result<Decoded> {
     let mut duplicates = Vec::new();
     let json = format == Format::Json || bytes.iter().find(|b| !b.is_ascii_whitespace()).is_some_and(|b| *b == b'{');
     let value = if json {
@@ -73,7 +73,10 @@ pub fn decode(bytes: &[u8], format: Format) -> Result<Decoded> {
 
 fn yaml_options() -> serde_saphyr::Options {
     // Octal modes as kubectl reads them (0644 is 420), and a budget against alias bombs and deep nesting.
-    let budget = serde_saphyr::Budget { max_depth: MAX_DEPTH, max_nodes: 250_000, ..Default::default() };
+    let mut budget = serde_saphyr::Budget::default();
+    budget.max_depth = MAX_DEPTH;
+    budget.max_nodes = 250_000;
+    budget.flow_nesting_limit = MAX_DEPTH;
     serde_saphyr::options! { legacy_octal_numbers: true, budget: Some(budget) }
 }
 

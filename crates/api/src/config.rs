@@ -11,7 +11,8 @@ pub struct Config {
     pub service_cidr: (Ipv4Addr, u8),
     /// First and last node port.
     pub node_ports: (u16, u16),
-    /// Address under which pods and clients reach the server, for `kubernetes` in `default`.
+    /// Address under which pods reach the server: the endpoint of `kubernetes` in `default`, which has none as long as this
+    /// is a loopback address.
     pub advertise_address: Ipv4Addr,
     /// Port under which it is reached at `advertise_address`.
     pub advertise_port: u16,

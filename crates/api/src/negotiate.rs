@@ -9,7 +9,7 @@ use crate::status::{Error, Result, bytes_response};
 
 /// The shape of the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Shape {
+pub(crate) enum Shape {
     /// The object itself.
     Object,
     /// A table for people.
@@ -20,18 +20,18 @@ pub enum Shape {
 
 /// What `Accept` asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Accept {
+pub(crate) struct Accept {
     /// Shape of the answer.
-    pub shape: Shape,
+    pub(crate) shape: Shape,
     /// YAML instead of JSON.
-    pub yaml: bool,
+    pub(crate) yaml: bool,
     /// Indented JSON.
-    pub pretty: bool,
+    pub(crate) pretty: bool,
 }
 
 impl Accept {
     /// The first alternative of `Accept` that the server can produce. Protobuf and CBOR are skipped, as a server without them does.
-    pub fn of(headers: &HeaderMap, pretty: bool) -> Result<Self> {
+    pub(crate) fn of(headers: &HeaderMap, pretty: bool) -> Result<Self> {
         let mut any = false;
         for value in headers.get_all(header::ACCEPT) {
             let Ok(value) = value.to_str() else { continue };
@@ -68,12 +68,12 @@ impl Accept {
     }
 
     /// Whether ready JSON bytes can go out as they are.
-    pub fn raw(&self) -> bool {
+    pub(crate) fn raw(&self) -> bool {
         !self.yaml && !self.pretty
     }
 
     /// A response with this value.
-    pub fn value(&self, code: StatusCode, value: &Value) -> Result<Response> {
+    pub(crate) fn value(&self, code: StatusCode, value: &Value) -> Result<Response> {
         let failed = |source: serde_json::Error| Error::internal("serialising a response", source);
         if self.yaml {
             let text = serde_saphyr::to_string(value).map_err(|source| Error::internal("serialising a response", source))?;
@@ -84,7 +84,7 @@ impl Accept {
     }
 
     /// A response with JSON that is ready.
-    pub fn json(&self, code: StatusCode, bytes: Bytes) -> Result<Response> {
+    pub(crate) fn json(&self, code: StatusCode, bytes: Bytes) -> Result<Response> {
         if self.raw() {
             return Ok(bytes_response(code, "application/json", bytes));
         }

@@ -9,14 +9,14 @@ use crate::status::{Error, Result};
 
 /// An object serialised once, with a gap where the revision of its write goes.
 #[derive(Debug)]
-pub struct Encoded {
+pub(crate) struct Encoded {
     bytes: Vec<u8>,
     gap: usize,
 }
 
 impl Encoded {
     /// Serialises an object; `metadata.resourceVersion` is left to [`Encoded::finish`].
-    pub fn new(object: &Value) -> Result<Self> {
+    pub(crate) fn new(object: &Value) -> Result<Self> {
         let failed = |source: serde_json::Error| Error::internal("serialising an object", source);
         let object = object.as_object().ok_or_else(|| Error::bad_request("the object is not a JSON object"))?;
         let mut bytes = Vec::with_capacity(1024);
@@ -52,7 +52,7 @@ impl Encoded {
     }
 
     /// The bytes with the revision in place. Quick: it runs on the store's writer thread.
-    pub fn finish(self, revision: Revision) -> Bytes {
+    pub(crate) fn finish(self, revision: Revision) -> Bytes {
         let revision = revision.to_string();
         let (head, tail) = self.bytes.split_at(self.gap);
         let mut bytes = Vec::with_capacity(self.bytes.len() + revision.len());
@@ -64,17 +64,17 @@ impl Encoded {
 }
 
 /// Reads stored bytes.
-pub fn parse(bytes: &[u8]) -> Result<Value> {
+pub(crate) fn parse(bytes: &[u8]) -> Result<Value> {
     serde_json::from_slice(bytes).map_err(|source| Error::internal("reading a stored object", source))
 }
 
 /// A string in `metadata`, empty if absent.
-pub fn meta<'a>(object: &'a Value, field: &str) -> &'a str {
+pub(crate) fn meta<'a>(object: &'a Value, field: &str) -> &'a str {
     object.get("metadata").and_then(|m| m.get(field)).and_then(Value::as_str).unwrap_or_default()
 }
 
 /// `metadata` of an object, made if absent.
-pub fn metadata_mut(object: &mut Value) -> Result<&mut Map<String, Value>> {
+pub(crate) fn metadata_mut(object: &mut Value) -> Result<&mut Map<String, Value>> {
     let object = object.as_object_mut().ok_or_else(|| Error::bad_request("the object is not a JSON object"))?;
     object
         .entry("metadata")
@@ -84,7 +84,7 @@ pub fn metadata_mut(object: &mut Value) -> Result<&mut Map<String, Value>> {
 }
 
 /// Sets or removes a field of `metadata`.
-pub fn set_meta(object: &mut Value, field: &str, value: Option<Value>) -> Result<()> {
+pub(crate) fn set_meta(object: &mut Value, field: &str, value: Option<Value>) -> Result<()> {
     let metadata = metadata_mut(object)?;
     match value {
         Some(value) => metadata.insert(field.to_owned(), value),
@@ -94,18 +94,18 @@ pub fn set_meta(object: &mut Value, field: &str, value: Option<Value>) -> Result
 }
 
 /// The strings of `metadata.finalizers`.
-pub fn finalizers(object: &Value) -> impl Iterator<Item = &str> {
+pub(crate) fn finalizers(object: &Value) -> impl Iterator<Item = &str> {
     let list = object.get("metadata").and_then(|m| m.get("finalizers")).and_then(Value::as_array);
     list.into_iter().flatten().filter_map(Value::as_str)
 }
 
 /// Whether the object is being deleted.
-pub fn deleting(object: &Value) -> bool {
+pub(crate) fn deleting(object: &Value) -> bool {
     !meta(object, "deletionTimestamp").is_empty()
 }
 
 /// The time as the API writes it, in whole seconds.
-pub fn timestamp(time: jiff::Timestamp) -> String {
+pub(crate) fn timestamp(time: jiff::Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
@@ -113,7 +113,7 @@ pub fn timestamp(time: jiff::Timestamp) -> String {
 const ALPHABET: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
 
 /// A random suffix for generated names.
-pub fn random_suffix() -> String {
+pub(crate) fn random_suffix() -> String {
     let mut bytes = [0_u8; 5];
     if ring::rand::SystemRandom::new().fill(&mut bytes).is_err() {
         // The operating system refused random bytes; a uuid takes them from another path, and the store refuses a duplicate.
@@ -124,7 +124,7 @@ pub fn random_suffix() -> String {
 }
 
 /// A name from `metadata.generateName`, at most 63 characters.
-pub fn generate_name(base: &str) -> String {
+pub(crate) fn generate_name(base: &str) -> String {
     let cut = base.char_indices().nth(58).map_or(base.len(), |(at, _)| at);
     format!("{}{}", &base[..cut], random_suffix())
 }

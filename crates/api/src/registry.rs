@@ -12,31 +12,31 @@ use crate::status::{Error, Result};
 
 /// One kind with what the server derives from it once.
 #[derive(Debug)]
-pub struct Resource {
+pub(crate) struct Resource {
     /// The row.
-    pub kind: Arc<Kind>,
+    pub(crate) kind: Arc<Kind>,
     /// `apps/v1`.
-    pub api_version: String,
+    pub(crate) api_version: String,
     /// `apps/deployments/`: start of the key of every object, the same for all versions of a kind.
-    pub prefix: String,
+    pub(crate) prefix: String,
 }
 
 /// All kinds of one moment.
 #[derive(Debug, Default)]
-pub struct Registry {
+pub(crate) struct Registry {
     resources: HashMap<(String, String), Vec<Arc<Resource>>>,
     groups: BTreeMap<String, Vec<String>>,
 }
 
 /// The registry that requests use; swapped whole.
 #[derive(Debug)]
-pub struct Current(RwLock<Arc<Registry>>);
+pub(crate) struct Current(RwLock<Arc<Registry>>);
 
 // === impl Resource ===
 
 impl Resource {
     /// Key of one object.
-    pub fn key(&self, namespace: &str, name: &str) -> String {
+    pub(crate) fn key(&self, namespace: &str, name: &str) -> String {
         if self.kind.namespaced {
             format!("{}{namespace}/{name}", self.prefix)
         } else {
@@ -45,12 +45,12 @@ impl Resource {
     }
 
     /// Start of the keys of a namespace, or of all.
-    pub fn scope(&self, namespace: &str) -> String {
+    pub(crate) fn scope(&self, namespace: &str) -> String {
         if namespace.is_empty() { self.prefix.clone() } else { format!("{}{namespace}/", self.prefix) }
     }
 
     /// The error for a missing object.
-    pub fn not_found(&self, name: &str) -> Error {
+    pub(crate) fn not_found(&self, name: &str) -> Error {
         Error::NotFound {
             group: self.kind.group.to_string(),
             resource: self.kind.plural.to_string(),
@@ -59,7 +59,7 @@ impl Resource {
     }
 
     /// The error for a write that lost.
-    pub fn conflict(&self, name: &str, message: impl Into<String>) -> Error {
+    pub(crate) fn conflict(&self, name: &str, message: impl Into<String>) -> Error {
         Error::Conflict {
             group: self.kind.group.to_string(),
             resource: self.kind.plural.to_string(),
@@ -69,7 +69,7 @@ impl Resource {
     }
 
     /// The error for findings.
-    pub fn invalid(&self, name: &str, causes: Vec<lotse_schema::Cause>) -> Error {
+    pub(crate) fn invalid(&self, name: &str, causes: Vec<lotse_schema::Cause>) -> Error {
         Error::Invalid {
             group: self.kind.group.to_string(),
             kind: self.kind.kind.to_string(),
@@ -79,7 +79,7 @@ impl Resource {
     }
 
     /// The error for a write that policy refuses.
-    pub fn forbidden(&self, name: &str, reason: &str) -> Error {
+    pub(crate) fn forbidden(&self, name: &str, reason: &str) -> Error {
         let group = &self.kind.group;
         let qualified =
             if group.is_empty() { self.kind.plural.to_string() } else { format!("{}.{group}", self.kind.plural) };
@@ -93,7 +93,7 @@ impl Resource {
 }
 
 /// Start of the keys of a resource.
-pub fn prefix(group: &str, plural: &str) -> String {
+pub(crate) fn prefix(group: &str, plural: &str) -> String {
     format!("{}/{plural}/", if group.is_empty() { "core" } else { group })
 }
 
@@ -102,7 +102,7 @@ pub fn prefix(group: &str, plural: &str) -> String {
 impl Registry {
     /// An index of these kinds. Versions of a group keep the order of the rows, after being sorted by priority: stable
     /// versions first, newest first (as Kubernetes sorts the versions of CRDs).
-    pub fn new(kinds: impl IntoIterator<Item = Arc<Kind>>) -> Self {
+    pub(crate) fn new(kinds: impl IntoIterator<Item = Arc<Kind>>) -> Self {
         let kinds: Vec<Arc<Kind>> = kinds.into_iter().collect();
         let plurals: HashMap<(&str, &str), &str> =
             kinds.iter().map(|kind| ((&*kind.group, &*kind.kind), &*kind.plural)).collect();
@@ -130,39 +130,39 @@ impl Registry {
     }
 
     /// The resource of a path.
-    pub fn find(&self, group: &str, version: &str, plural: &str) -> Result<&Arc<Resource>> {
+    pub(crate) fn find(&self, group: &str, version: &str, plural: &str) -> Result<&Arc<Resource>> {
         self.group_version(group, version).iter().find(|resource| resource.kind.plural == plural).ok_or(Error::NoSuchPath)
     }
 
     /// The resource by kind name.
-    pub fn find_kind(&self, group: &str, version: &str, kind: &str) -> Option<&Arc<Resource>> {
+    pub(crate) fn find_kind(&self, group: &str, version: &str, kind: &str) -> Option<&Arc<Resource>> {
         self.group_version(group, version).iter().find(|resource| resource.kind.kind == kind)
     }
 
     /// The resource in the group's preferred version that has it.
-    pub fn preferred(&self, group: &str, plural: &str) -> Option<&Arc<Resource>> {
+    pub(crate) fn preferred(&self, group: &str, plural: &str) -> Option<&Arc<Resource>> {
         self.versions(group).iter().find_map(|version| self.find(group, version, plural).ok())
     }
 
     /// The resources of a group version, sorted by plural name.
-    pub fn group_version(&self, group: &str, version: &str) -> &[Arc<Resource>] {
+    pub(crate) fn group_version(&self, group: &str, version: &str) -> &[Arc<Resource>] {
         // The map's key is a pair of strings; looking up with borrowed parts would need a third type for no gain.
         self.resources.get(&(group.to_owned(), version.to_owned())).map(Vec::as_slice).unwrap_or_default()
     }
 
     /// Group names, core (empty) first.
-    pub fn groups(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn groups(&self) -> impl Iterator<Item = &str> {
         self.groups.keys().map(String::as_str)
     }
 
     /// Versions of a group, the preferred one first.
-    pub fn versions(&self, group: &str) -> &[String] {
+    pub(crate) fn versions(&self, group: &str) -> &[String] {
         self.groups.get(group).map(Vec::as_slice).unwrap_or_default()
     }
 
     /// Every resource.
-    pub fn all(&self) -> impl Iterator<Item = &Arc<Resource>> {
-        self.groups.iter().flat_map(|(group, versions)| {
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<Resource>> {
+        self.groups.iter().flat_map(move |(group, versions)| {
             versions.iter().flat_map(move |version| self.group_version(group, version).iter())
         })
     }
@@ -193,17 +193,17 @@ fn version_priority(version: &str) -> (u8, i64, i64, String) {
 
 impl Current {
     /// Starts with this registry.
-    pub fn new(registry: Registry) -> Self {
+    pub(crate) fn new(registry: Registry) -> Self {
         Self(RwLock::new(Arc::new(registry)))
     }
 
     /// The registry of now.
-    pub fn get(&self) -> Arc<Registry> {
+    pub(crate) fn get(&self) -> Arc<Registry> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Replaces it.
-    pub fn set(&self, registry: Registry) {
+    pub(crate) fn set(&self, registry: Registry) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(registry);
     }
 }

@@ -11,7 +11,7 @@ use crate::status::{Error, Result};
 /// What is done, in RBAC's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs, reason = "the names say it")]
-pub enum Verb {
+pub(crate) enum Verb {
     Get,
     List,
     Watch,
@@ -24,28 +24,28 @@ pub enum Verb {
 
 /// A request for an API resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ResourceRequest {
+pub(crate) struct ResourceRequest {
     /// What is done.
-    pub verb: Verb,
+    pub(crate) verb: Verb,
     /// API group, empty for core.
-    pub group: String,
+    pub(crate) group: String,
     /// API version.
-    pub version: String,
+    pub(crate) version: String,
     /// Namespace in the path, empty for none.
-    pub namespace: String,
+    pub(crate) namespace: String,
     /// Plural resource name.
-    pub resource: String,
+    pub(crate) resource: String,
     /// Object name, empty for collections.
-    pub name: String,
+    pub(crate) name: String,
     /// Subresource, empty for none.
-    pub subresource: String,
+    pub(crate) subresource: String,
     /// What follows the subresource (`proxy` only), raw, without the leading slash.
-    pub rest: Option<String>,
+    pub(crate) rest: Option<String>,
 }
 
 /// What a request asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Target {
+pub(crate) enum Target {
     /// An API resource.
     Resource(ResourceRequest),
     /// Anything else: discovery, health, metrics. The path is normalised already; `verb` is RBAC's lower-case method.
@@ -59,13 +59,13 @@ pub enum Target {
 
 /// The query parameters; the last value of a repeated parameter counts, except where all are wanted.
 #[derive(Clone, Debug, Default)]
-pub struct Query(Vec<(String, String)>);
+pub(crate) struct Query(Vec<(String, String)>);
 
 // === impl Verb ===
 
 impl Verb {
     /// RBAC's word.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Get => "get",
             Self::List => "list",
@@ -83,7 +83,7 @@ impl Verb {
 
 impl Query {
     /// Reads `a=b&c=d`.
-    pub fn parse(query: Option<&str>) -> Result<Self> {
+    pub(crate) fn parse(query: Option<&str>) -> Result<Self> {
         let mut pairs = Vec::new();
         for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -93,22 +93,22 @@ impl Query {
     }
 
     /// The value of a parameter, `None` if absent or empty.
-    pub fn get(&self, key: &str) -> Option<&str> {
+    pub(crate) fn get(&self, key: &str) -> Option<&str> {
         self.0.iter().rev().find(|(k, v)| k == key && !v.is_empty()).map(|(_, v)| v.as_str())
     }
 
     /// Every value of a parameter.
-    pub fn all<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a str> + 'a {
+    pub(crate) fn all<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a str> + 'a {
         self.0.iter().filter(move |(k, _)| k == key).map(|(_, v)| v.as_str())
     }
 
     /// Whether the parameter is there, with or without a value.
-    pub fn has(&self, key: &str) -> bool {
+    pub(crate) fn has(&self, key: &str) -> bool {
         self.0.iter().any(|(k, _)| k == key)
     }
 
     /// A boolean as Go clients write it; a parameter without value is true.
-    pub fn flag(&self, key: &str) -> Result<bool> {
+    pub(crate) fn flag(&self, key: &str) -> Result<bool> {
         match self.0.iter().rev().find(|(k, _)| k == key).map(|(_, v)| v.as_str()) {
             None => Ok(false),
             Some("" | "true" | "1" | "True" | "TRUE" | "t" | "T") => Ok(true),
@@ -118,7 +118,7 @@ impl Query {
     }
 
     /// A whole number.
-    pub fn number(&self, key: &str) -> Result<Option<i64>> {
+    pub(crate) fn number(&self, key: &str) -> Result<Option<i64>> {
         self.get(key)
             .map(|value| {
                 value
@@ -129,7 +129,7 @@ impl Query {
     }
 
     /// `dryRun=All`; anything else is refused.
-    pub fn dry_run(&self) -> Result<bool> {
+    pub(crate) fn dry_run(&self) -> Result<bool> {
         match self.get("dryRun") {
             None => Ok(false),
             Some("All") => Ok(true),
@@ -177,7 +177,7 @@ const NAMESPACE_SUBRESOURCES: [&str; 2] = ["status", "finalize"];
 
 impl Target {
     /// Reads method and URI.
-    pub fn parse(method: &Method, uri: &Uri, query: &Query) -> Result<Self> {
+    pub(crate) fn parse(method: &Method, uri: &Uri, query: &Query) -> Result<Self> {
         let path = uri.path();
         let mut raw = path.strip_prefix('/').ok_or(Error::NoSuchPath)?.split('/');
         let root = raw.next().unwrap_or_default();
@@ -252,7 +252,7 @@ impl Target {
 
 impl ResourceRequest {
     /// The namespace that authorisation looks at: a namespace object belongs to itself.
-    pub fn authorization_namespace(&self) -> &str {
+    pub(crate) fn authorization_namespace(&self) -> &str {
         if self.namespace.is_empty() && self.group.is_empty() && self.resource == "namespaces" {
             &self.name
         } else {
@@ -261,7 +261,7 @@ impl ResourceRequest {
     }
 
     /// `deployments` or `deployments/scale`.
-    pub fn resource_with_subresource(&self) -> String {
+    pub(crate) fn resource_with_subresource(&self) -> String {
         if self.subresource.is_empty() {
             self.resource.clone()
         } else {

@@ -12,7 +12,7 @@ use crate::{
 
 /// One requirement on a label.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Requirement {
+pub(crate) enum Requirement {
     /// `key=a`, `key in (a,b)`.
     In(String, Vec<String>),
     /// `key!=a`, `key notin (a,b)`; holds for objects without the label.
@@ -37,7 +37,7 @@ struct FieldRequirement {
 
 /// What a list or watch selects.
 #[derive(Clone, Debug, Default)]
-pub struct Selection {
+pub(crate) struct Selection {
     labels: Vec<Requirement>,
     fields: Vec<FieldRequirement>,
 }
@@ -58,7 +58,7 @@ struct Labels<'a> {
 
 impl Requirement {
     /// Whether labels satisfy it.
-    pub fn matches<'a>(&self, label: impl Fn(&str) -> Option<&'a str>) -> bool {
+    pub(crate) fn matches<'a>(&self, label: impl Fn(&str) -> Option<&'a str>) -> bool {
         match self {
             Self::In(key, values) => label(key).is_some_and(|v| values.iter().any(|w| w == v)),
             Self::NotIn(key, values) => label(key).is_none_or(|v| values.iter().all(|w| w != v)),
@@ -71,7 +71,7 @@ impl Requirement {
 }
 
 /// Reads a label selector: `app=a,tier in (x,y),!legacy`.
-pub fn parse_labels(text: &str) -> Result<Vec<Requirement>> {
+pub(crate) fn parse_labels(text: &str) -> Result<Vec<Requirement>> {
     let bad = |what: &str| Error::bad_request(format!("unable to parse requirement: {what} in label selector {text:?}"));
     let mut requirements = Vec::new();
     for part in split_outside_parentheses(text) {
@@ -139,7 +139,7 @@ fn split_word<'a>(part: &'a str, word: &str) -> Option<(String, &'a str)> {
 
 impl Selection {
     /// Reads `labelSelector` and `fieldSelector`; a field that the kind does not offer is refused.
-    pub fn parse(labels: Option<&str>, fields: Option<&str>, resource: &Resource) -> Result<Self> {
+    pub(crate) fn parse(labels: Option<&str>, fields: Option<&str>, resource: &Resource) -> Result<Self> {
         let labels = labels.map(parse_labels).transpose()?.unwrap_or_default();
         let mut requirements = Vec::new();
         for part in fields.unwrap_or_default().split(',').filter(|part| !part.trim().is_empty()) {
@@ -167,17 +167,17 @@ impl Selection {
     }
 
     /// Whether everything is selected.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.labels.is_empty() && self.fields.is_empty()
     }
 
     /// The one name that can match, if the selection says so.
-    pub fn only_name(&self) -> Option<&str> {
+    pub(crate) fn only_name(&self) -> Option<&str> {
         self.fields.iter().find(|r| r.equal && r.pointer == "/metadata/name").map(|r| r.value.as_str())
     }
 
     /// Whether a stored object is selected. Looks only at labels where no field is asked for.
-    pub fn matches(&self, resource: &Resource, bytes: &[u8]) -> bool {
+    pub(crate) fn matches(&self, resource: &Resource, bytes: &[u8]) -> bool {
         if self.is_empty() {
             return true;
         }

@@ -10,7 +10,7 @@ use lotse_schema::Cause;
 use serde_json::{Map, Value, json};
 
 /// The result of everything that serves a request.
-pub type Result<T, E = Error> = std::result::Result<T, E>;
+pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// The outcome of a request that did not succeed.
 #[derive(Debug, thiserror::Error)]
@@ -276,7 +276,7 @@ impl IntoResponse for Error {
 }
 
 /// A JSON response.
-pub fn json_response(code: StatusCode, value: &Value) -> Response {
+pub(crate) fn json_response(code: StatusCode, value: &Value) -> Response {
     match serde_json::to_vec(value) {
         Ok(bytes) => bytes_response(code, "application/json", bytes.into()),
         Err(_) => code.into_response(),
@@ -284,7 +284,7 @@ pub fn json_response(code: StatusCode, value: &Value) -> Response {
 }
 
 /// A response of bytes that are ready.
-pub fn bytes_response(code: StatusCode, content_type: &'static str, bytes: Bytes) -> Response {
+pub(crate) fn bytes_response(code: StatusCode, content_type: &'static str, bytes: Bytes) -> Response {
     let mut response = Response::new(axum::body::Body::from(bytes));
     *response.status_mut() = code;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
@@ -292,7 +292,7 @@ pub fn bytes_response(code: StatusCode, content_type: &'static str, bytes: Bytes
 }
 
 /// The `Status` of a success, as deletes answer it.
-pub fn success(group: &str, resource: &str, name: &str, uid: &str) -> Value {
+pub(crate) fn success(group: &str, resource: &str, name: &str, uid: &str) -> Value {
     let mut details = Map::new();
     for (key, value) in [("name", name), ("group", group), ("kind", resource), ("uid", uid)] {
         if !value.is_empty() {

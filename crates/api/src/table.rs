@@ -8,7 +8,7 @@ use crate::status::{Error, Result};
 
 /// Which part of each object a table row carries (`includeObject`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Include {
+pub(crate) enum Include {
     /// Nothing.
     None,
     /// Its metadata.
@@ -19,7 +19,7 @@ pub enum Include {
 
 impl Include {
     /// Reads the query parameter.
-    pub fn parse(text: Option<&str>) -> Result<Self> {
+    pub(crate) fn parse(text: Option<&str>) -> Result<Self> {
         match text {
             None | Some("Metadata") => Ok(Self::Metadata),
             Some("None") => Ok(Self::None),
@@ -30,7 +30,7 @@ impl Include {
 }
 
 /// A table of these objects. `metadata` is the list's.
-pub fn table(kind: &Kind, objects: Vec<Value>, metadata: Value, include: Include, columns: bool) -> Value {
+pub(crate) fn table(kind: &Kind, objects: Vec<Value>, metadata: Value, include: Include, columns: bool) -> Value {
     let now = Timestamp::now();
     let rows: Vec<Value> = objects.into_iter().map(|object| row(kind, object, include, now)).collect();
     let definitions: Vec<Value> = if columns { definitions(kind) } else { Vec::new() };
@@ -79,7 +79,7 @@ fn row(kind: &Kind, object: Value, include: Include, now: Timestamp) -> Value {
 }
 
 /// Type and metadata of an object.
-pub fn metadata_only(mut object: Value) -> Value {
+pub(crate) fn metadata_only(mut object: Value) -> Value {
     let metadata = object.get_mut("metadata").map(Value::take).unwrap_or_default();
     json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata})
 }

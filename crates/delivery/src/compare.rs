@@ -5,10 +5,7 @@
 
 use std::collections::HashMap;
 
-use kube::{
-    Client,
-    api::{DynamicObject, GroupVersionKind, Patch, PatchParams},
-};
+use kube::api::{DynamicObject, GroupVersionKind, Patch, PatchParams};
 use lotse_client::Key;
 use lotse_render::Manifest;
 use serde_json::{Value, json};
@@ -22,40 +19,40 @@ use crate::{
 };
 
 /// The field manager of everything that delivery applies.
-pub const FIELD_MANAGER: &str = "argocd-controller";
+pub(crate) const FIELD_MANAGER: &str = "argocd-controller";
 
 /// A desired object, ready to be applied.
 #[derive(Clone, Debug)]
-pub struct Desired {
+pub(crate) struct Desired {
     /// Identity.
-    pub id: ObjectId,
+    pub(crate) id: ObjectId,
     /// API version and kind.
-    pub gvk: GroupVersionKind,
+    pub(crate) gvk: GroupVersionKind,
     /// How the cluster serves the kind; `None` when its definition is part of the same repository and not yet installed.
-    pub served: Option<ServedKind>,
+    pub(crate) served: Option<ServedKind>,
     /// With namespace and tracking annotation.
-    pub object: Value,
+    pub(crate) object: Value,
     /// File and position, for messages.
-    pub origin: String,
+    pub(crate) origin: String,
     hash: [u8; 32],
 }
 
 /// The outcome for one desired object.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Compared {
+pub(crate) struct Compared {
     /// Applying would change nothing.
-    pub in_sync: bool,
+    pub(crate) in_sync: bool,
     /// It exists.
-    pub exists: bool,
+    pub(crate) exists: bool,
     /// Health, for kinds that have one; missing objects are `Missing`.
-    pub health: Option<Verdict>,
+    pub(crate) health: Option<Verdict>,
     /// Another Application's mark is on it.
-    pub other_owner: Option<Key>,
+    pub(crate) other_owner: Option<Key>,
 }
 
 /// Results that stay valid while neither side changes.
 #[derive(Default)]
-pub struct Cache {
+pub(crate) struct Cache {
     entries: HashMap<(Key, ObjectId), (String, [u8; 32], Compared)>,
 }
 
@@ -63,7 +60,7 @@ pub struct Cache {
 
 impl Cache {
     /// Forgets an Application.
-    pub fn forget(&mut self, application: &Key) {
+    pub(crate) fn forget(&mut self, application: &Key) {
         self.entries.retain(|(of, _), _| of != application);
     }
 
@@ -73,19 +70,19 @@ impl Cache {
     }
 
     /// Remembers a result for the live revision that it was made from.
-    pub fn put(&mut self, application: &Key, desired: &Desired, resource_version: String, compared: Compared) {
+    pub(crate) fn put(&mut self, application: &Key, desired: &Desired, resource_version: String, compared: Compared) {
         self.entries.insert((application.clone(), desired.id.clone()), (resource_version, desired.hash, compared));
     }
 
     /// The remembered result, if the object has not changed since.
-    pub fn current(&self, application: &Key, desired: &Desired, live: &Live) -> Option<Compared> {
+    pub(crate) fn current(&self, application: &Key, desired: &Desired, live: &Live) -> Option<Compared> {
         let tracked = live.tracked(&desired.id).filter(|tracked| tracked.application == *application)?;
         self.get(application, desired, &tracked.resource_version)
     }
 }
 
 /// Completes rendered manifests: scope, namespace, tracking annotation. Two manifests for one object are an error.
-pub async fn desired(
+pub(crate) async fn desired(
     live: &Live,
     application: &Key,
     spec: &ApplicationSpec,
@@ -95,10 +92,7 @@ pub async fn desired(
     let mut seen: HashMap<ObjectId, String> = HashMap::new();
     for manifest in manifests {
         let gvk = gvk(&manifest.object);
-        let served = live
-            .kind(&gvk)
-            .await
-            .map_err(|error| Error::api(format!("discovery of {}", gvk.kind), error))?;
+        let served = live.kind(&gvk).await.map_err(|error| Error::api(format!("discovery of {}", gvk.kind), error))?;
         let namespaced = match &served {
             Some(served) => served.namespaced,
             None => scope_from_definitions(manifests, &gvk).ok_or_else(|| Error::UnknownKind {
@@ -124,7 +118,7 @@ pub async fn desired(
 }
 
 /// Group, version and kind of an object.
-pub fn gvk(object: &Value) -> GroupVersionKind {
+pub(crate) fn gvk(object: &Value) -> GroupVersionKind {
     let api_version = object["apiVersion"].as_str().unwrap_or_default();
     let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
     GroupVersionKind::gvk(group, version, object["kind"].as_str().unwrap_or_default())
@@ -174,8 +168,7 @@ fn set_annotation(object: &mut Value, name: &str, value: &str) {
 }
 
 /// Compares one object, asking the API server.
-pub async fn compare(
-    client: &Client,
+pub(crate) async fn compare(
     live: &Live,
     application: &Key,
     spec: &ApplicationSpec,
@@ -186,7 +179,6 @@ pub async fn compare(
         (String::new(), Compared { in_sync: false, exists: false, health: Some(health), other_owner: None })
     };
     let Some(served) = &desired.served else { return Ok(missing()) };
-    let _ = client;
     let api = live.api(served, &desired.id.namespace);
     let action = || format!("{} {}", desired.id.kind, desired.id.name);
     let current = match api.get_opt(&desired.id.name).await {
@@ -208,35 +200,36 @@ pub async fn compare(
     Ok((resource_version, Compared { in_sync, exists: true, health, other_owner }))
 }
 
-fn to_value(object: DynamicObject) -> Value {
+pub(crate) fn to_value(object: DynamicObject) -> Value {
     serde_json::to_value(object).unwrap_or_default()
 }
 
-/// Whether two states of an object are the same apart from what the server keeps about writes, and what the Application
-/// ignores.
+/// Whether two states of an object are the same as far as the Application cares.
 fn same(current: &Value, applied: &Value, spec: &ApplicationSpec, id: &ObjectId) -> bool {
-    let reduce = |object: &Value| {
-        let mut object = object.clone();
-        if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
-            for field in ["managedFields", "resourceVersion", "generation"] {
-                metadata.remove(field);
-            }
+    reduced(current, spec, id) == reduced(applied, spec, id)
+}
+
+/// An object without what the server keeps about writes and without what the Application ignores.
+pub(crate) fn reduced(object: &Value, spec: &ApplicationSpec, id: &ObjectId) -> Value {
+    let mut object = object.clone();
+    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+        for field in ["managedFields", "resourceVersion", "generation"] {
+            metadata.remove(field);
         }
-        if let Some(fields) = object.as_object_mut() {
-            fields.remove("status");
+    }
+    if let Some(fields) = object.as_object_mut() {
+        fields.remove("status");
+    }
+    for ignored in &spec.ignore_differences {
+        let applies = matches_or_any(&ignored.group, &id.group)
+            && matches_or_any(&ignored.kind, &id.kind)
+            && (ignored.name.is_empty() || ignored.name == id.name)
+            && (ignored.namespace.is_empty() || ignored.namespace == id.namespace);
+        if applies {
+            ignored.json_pointers.iter().for_each(|pointer| remove(&mut object, pointer));
         }
-        for ignored in &spec.ignore_differences {
-            let applies = matches_or_any(&ignored.group, &id.group)
-                && matches_or_any(&ignored.kind, &id.kind)
-                && (ignored.name.is_empty() || ignored.name == id.name)
-                && (ignored.namespace.is_empty() || ignored.namespace == id.namespace);
-            if applies {
-                ignored.json_pointers.iter().for_each(|pointer| remove(&mut object, pointer));
-            }
-        }
-        object
-    };
-    reduce(current) == reduce(applied)
+    }
+    object
 }
 
 fn matches_or_any(pattern: &str, value: &str) -> bool {

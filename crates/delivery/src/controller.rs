@@ -14,7 +14,7 @@ use k8s_openapi::api::{
 };
 use kube::{
     Api, Client,
-    api::{DynamicObject, GroupVersionKind, Patch, PatchParams},
+    api::{GroupVersionKind, Patch, PatchParams},
 };
 use lotse_client::{Driver, Informer, Informers, Key, Next, Reconciler};
 use serde_json::{Value, json};
@@ -51,10 +51,13 @@ const SAFETY_INTERVAL: Duration = Duration::from_secs(180);
 /// History entries that are kept unless the Application says otherwise.
 const HISTORY: usize = 10;
 
+type Trigger = Box<dyn Fn(Key) + Send + Sync>;
+
 /// Runs delivery until the returned future is dropped.
 pub async fn run(informers: Informers, config: Config) {
     let applications = informers.get::<Application>();
-    let trigger: Arc<OnceLock<Box<dyn Fn(Key) + Send + Sync>>> = Arc::default();
+    // The driver needs the controller and the controller the driver's trigger: it is filled in once both exist.
+    let trigger: Arc<OnceLock<Trigger>> = Arc::default();
     let changed = {
         let trigger = trigger.clone();
         move |key: Key| {
@@ -140,9 +143,14 @@ impl Reconciler for Controller {
                 next
             }
             Err(error) => {
-                let kind = if matches!(error, Error::InvalidSpec { .. }) { "InvalidSpecError" } else { "ComparisonError" };
+                let kind =
+                    if matches!(error, Error::InvalidSpec { .. }) { "InvalidSpecError" } else { "ComparisonError" };
                 status.conditions.retain(|condition| !OBSERVED_CONDITIONS.contains(&condition.kind.as_str()));
-                status.conditions.push(Condition { kind: kind.to_owned(), message: error.to_string(), last_transition_time: None });
+                status.conditions.push(Condition {
+                    kind: kind.to_owned(),
+                    message: error.to_string(),
+                    last_transition_time: None,
+                });
                 "Unknown".clone_into(&mut status.sync.status);
                 if operation.is_some() {
                     fail_operation(&mut status, &application, &error.to_string(), now);
@@ -168,12 +176,22 @@ fn running_revision(status: &ApplicationStatus) -> Option<&str> {
 
 impl Controller {
     /// Renders, completes and compares.
-    async fn observe(&self, key: &Key, application: &Application, revision: Option<&str>) -> Result<Observation, Error> {
+    async fn observe(
+        &self,
+        key: &Key,
+        application: &Application,
+        revision: Option<&str>,
+    ) -> Result<Observation, Error> {
         let spec = &application.spec;
         let source = match spec.all_sources().as_slice() {
             [source] => (*source).clone(),
             [] => return Err(invalid("spec.source", "is missing: name a repository")),
-            _ => return Err(invalid("spec.sources", "several sources are not supported yet: use one Application for each")),
+            _ => {
+                return Err(invalid(
+                    "spec.sources",
+                    "several sources are not supported yet: use one Application for each",
+                ));
+            }
         };
         let destination = &spec.destination;
         let in_cluster = matches!(destination.server.as_str(), "" | "https://kubernetes.default.svc")
@@ -215,7 +233,7 @@ impl Controller {
             let compared = match known {
                 Some(compared) => compared,
                 None => {
-                    let (version, compared) = compare::compare(&self.client, &self.live, key, spec, &object).await?;
+                    let (version, compared) = compare::compare(&self.live, key, spec, &object).await?;
                     lock(&self.cache).put(key, &object, version, compared.clone());
                     compared
                 }
@@ -237,11 +255,12 @@ impl Controller {
         }
         for resource in status.into_iter().flat_map(|status| &status.resources) {
             let gvk = GroupVersionKind::gvk(&resource.group, &resource.version, &resource.kind);
-            if !kinds.contains_key(&gvk) {
-                let served = self.live.kind(&gvk).await;
-                if let Some(served) = served.map_err(|error| Error::api(format!("discovery of {}", gvk.kind), error))? {
-                    kinds.insert(gvk, served);
-                }
+            if kinds.contains_key(&gvk) {
+                continue;
+            }
+            let served = self.live.kind(&gvk).await;
+            if let Some(served) = served.map_err(|error| Error::api(format!("discovery of {}", gvk.kind), error))? {
+                kinds.insert(gvk, served);
             }
         }
         for (gvk, served) in &kinds {
@@ -264,9 +283,9 @@ impl Controller {
         let (heals, last_heal) = lock(&self.heals).get(key).map_or((0, None), |(count, at)| (*count, Some(*at)));
         let running = status.operation_state.as_ref().filter(|state| state.phase == "Running");
         let requested = application.operation.as_ref().or(running.map(|state| &state.operation)).cloned();
-        let by_user = requested.as_ref().is_some_and(|operation| {
-            operation.initiated_by.as_ref().is_none_or(|initiator| !initiator.automated)
-        });
+        let by_user = requested
+            .as_ref()
+            .is_some_and(|operation| operation.initiated_by.as_ref().is_none_or(|initiator| !initiator.automated));
         let decision = match &requested {
             Some(operation) if by_user => Decision::Sync {
                 prune: operation.sync.as_ref().is_some_and(|sync| sync.prune),
@@ -316,7 +335,7 @@ impl Controller {
             (Progress::Done, Vec::new())
         } else {
             let permissions = Permissions { prune };
-            sync::step(&self.live, &self.client, key, spec, &observation.targets, &observation.surplus, permissions).await?
+            sync::step(&self.live, &self.client, spec, &observation.targets, &observation.surplus, permissions).await?
         };
         let operation = requested.unwrap_or_else(|| Operation {
             sync: Some(SyncOperation { prune, ..SyncOperation::default() }),
@@ -360,13 +379,18 @@ impl Controller {
         }
     }
 
-    async fn compare_again(&self, key: &Key, spec: &ApplicationSpec, observation: &mut Observation) -> Result<(), Error> {
+    async fn compare_again(
+        &self,
+        key: &Key,
+        spec: &ApplicationSpec,
+        observation: &mut Observation,
+    ) -> Result<(), Error> {
         for (desired, compared) in &mut observation.targets {
             if !compared.in_sync {
                 if desired.served.is_none() {
                     desired.served = self.live.kind(&desired.gvk).await.ok().flatten();
                 }
-                let (version, fresh) = compare::compare(&self.client, &self.live, key, spec, desired).await?;
+                let (version, fresh) = compare::compare(&self.live, key, spec, desired).await?;
                 lock(&self.cache).put(key, desired, version, fresh.clone());
                 *compared = fresh;
             }
@@ -437,7 +461,12 @@ impl Controller {
         }
         let in_sync = observation.targets.iter().all(|(_, compared)| compared.in_sync)
             && observation.surplus.iter().all(|(_, tracked)| !prunable(tracked));
-        let hooks = observation.rendered.manifests.iter().filter(|manifest| plan::annotation(&manifest.object, HOOK).is_some()).count();
+        let hooks = observation
+            .rendered
+            .manifests
+            .iter()
+            .filter(|manifest| plan::annotation(&manifest.object, HOOK).is_some())
+            .count();
         if hooks > 0 {
             let message = format!("{hooks} hooks are left out: sync hooks are not supported yet");
             status.conditions.push(Condition { kind: "SyncWarning".to_owned(), message, last_transition_time: None });
@@ -505,7 +534,10 @@ impl Controller {
         match found {
             Some(project) => Ok(Some(serde_json::to_value(project).unwrap_or_default())),
             None if name == project::DEFAULT => Ok(None),
-            None => Err(invalid("spec.project", format!("AppProject {name:?} does not exist in namespace {}", key.namespace()))),
+            None => Err(invalid(
+                "spec.project",
+                format!("AppProject {name:?} does not exist in namespace {}", key.namespace()),
+            )),
         }
     }
 
@@ -519,7 +551,8 @@ impl Controller {
             .in_namespace(key.namespace())
             .iter()
             .filter(|secret| {
-                let label = secret.metadata.labels.as_ref().and_then(|labels| labels.get("argocd.argoproj.io/secret-type"));
+                let label =
+                    secret.metadata.labels.as_ref().and_then(|labels| labels.get("argocd.argoproj.io/secret-type"));
                 label.is_some_and(|kind| kind == "repository" || kind == "repo-creds")
             })
             .filter_map(|secret| {
@@ -544,7 +577,8 @@ impl Controller {
             let has = |option| plan::has_sync_option(tracked.sync_options.as_deref(), option);
             has("Prune=false") || has("Delete=false")
         };
-        let mut pending: Vec<_> = self.live.tracked_by(key).into_iter().filter(|(_, tracked)| !stays(tracked)).collect();
+        let mut pending: Vec<_> =
+            self.live.tracked_by(key).into_iter().filter(|(_, tracked)| !stays(tracked)).collect();
         if !pending.is_empty() {
             pending.sort_by_key(|(id, _)| std::cmp::Reverse(plan::apply_order(&json!({"kind": id.kind})).1));
             for (id, tracked) in &pending {
@@ -553,7 +587,8 @@ impl Controller {
             // The watch tells when they are gone; the timer covers objects that wait for finalizers of others.
             return Ok(Next::After(Duration::from_secs(2)));
         }
-        let left: Vec<&String> = finalizers.iter().filter(|finalizer| !finalizer.starts_with(RESOURCES_FINALIZER)).collect();
+        let left: Vec<&String> =
+            finalizers.iter().filter(|finalizer| !finalizer.starts_with(RESOURCES_FINALIZER)).collect();
         let patch = json!({"metadata": {"finalizers": left, "resourceVersion": application.metadata.resource_version}});
         self.patch(key, &patch).await?;
         Ok(Next::Done)
@@ -713,7 +748,6 @@ fn keep_transition_times(previous: &[Condition], conditions: &mut [Condition], n
 pub async fn get(client: &Client, key: &Key) -> Result<Option<Application>, kube::Error> {
     Api::<Application>::namespaced(client.clone(), key.namespace()).get_opt(&key.name).await
 }
-
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)

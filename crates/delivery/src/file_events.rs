@@ -15,7 +15,7 @@ use crate::git::{self, Location};
 const MAX_DIRECTORIES: usize = 10_000;
 
 /// Tells which Applications read from a path that changed.
-pub struct FileEvents {
+pub(crate) struct FileEvents {
     watcher: Option<RecommendedWatcher>,
     readers: Arc<Mutex<HashMap<PathBuf, HashSet<Key>>>>,
 }
@@ -24,12 +24,14 @@ pub struct FileEvents {
 
 impl FileEvents {
     /// Calls `changed` for every Application whose source may be different now.
-    pub fn new(changed: impl Fn(Key) + Send + Sync + 'static) -> Self {
+    pub(crate) fn new(changed: impl Fn(Key) + Send + Sync + 'static) -> Self {
         let readers: Arc<Mutex<HashMap<PathBuf, HashSet<Key>>>> = Arc::default();
         let shared = readers.clone();
         let handler = move |event: notify::Result<notify::Event>| {
             let Ok(event) = event else { return };
-            if event.kind.is_access() || event.paths.iter().all(|path| path.extension().is_some_and(|end| end == "lock")) {
+            if event.kind.is_access()
+                || event.paths.iter().all(|path| path.extension().is_some_and(|end| end == "lock"))
+            {
                 return;
             }
             let readers = shared.lock().unwrap_or_else(PoisonError::into_inner);
@@ -47,7 +49,7 @@ impl FileEvents {
     }
 
     /// Whether events arrive for this source; otherwise it must be polled.
-    pub fn watch(&mut self, key: &Key, url: &str, worktree: bool) -> bool {
+    pub(crate) fn watch(&mut self, key: &Key, url: &str, worktree: bool) -> bool {
         let Some(watcher) = &mut self.watcher else { return false };
         let roots = match Location::parse(url) {
             Ok(Location::Plain(path)) => directories(&path),
@@ -75,7 +77,7 @@ impl FileEvents {
     }
 
     /// Stops telling `key`; paths that nobody reads any more are no longer watched.
-    pub fn forget(&mut self, key: &Key) {
+    pub(crate) fn forget(&mut self, key: &Key) {
         let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
         readers.retain(|root, keys| {
             keys.remove(key);

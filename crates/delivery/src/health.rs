@@ -135,11 +135,13 @@ fn deployment(object: &Value) -> Verdict {
     let (updated, total) = (number(object, "/status/updatedReplicas"), number(object, "/status/replicas"));
     let available = number(object, "/status/availableReplicas");
     if updated < wanted {
-        let message = format!("Waiting for rollout to finish: {updated} out of {wanted} new replicas have been updated");
+        let message =
+            format!("Waiting for rollout to finish: {updated} out of {wanted} new replicas have been updated");
         return Verdict::new(HealthStatus::Progressing, message);
     }
     if total > updated {
-        let message = format!("Waiting for rollout to finish: {} old replicas are pending termination", total - updated);
+        let message =
+            format!("Waiting for rollout to finish: {} old replicas are pending termination", total - updated);
         return Verdict::new(HealthStatus::Progressing, message);
     }
     if available < updated {
@@ -178,11 +180,15 @@ fn stateful_set(object: &Value) -> Verdict {
     let updated = number(object, "/status/updatedReplicas");
     let revisions_differ = text(object, "/status/currentRevision") != text(object, "/status/updateRevision");
     if !on_delete && partition > 0 && updated < wanted - partition {
-        let message = format!("Waiting for partitioned roll out: {updated} of {} new pods are updated", wanted - partition);
+        let message =
+            format!("Waiting for partitioned roll out: {updated} of {} new pods are updated", wanted - partition);
         return Verdict::new(HealthStatus::Progressing, message);
     }
     if !on_delete && partition == 0 && revisions_differ {
-        return Verdict::new(HealthStatus::Progressing, format!("Waiting for rolling update: {updated} of {wanted} pods are updated"));
+        return Verdict::new(
+            HealthStatus::Progressing,
+            format!("Waiting for rolling update: {updated} of {wanted} pods are updated"),
+        );
     }
     Verdict::healthy()
 }
@@ -195,7 +201,10 @@ fn daemon_set(object: &Value) -> Verdict {
     let updated = number(object, "/status/updatedNumberScheduled");
     let available = number(object, "/status/numberAvailable");
     if text(object, "/spec/updateStrategy/type") != "OnDelete" && updated < wanted {
-        return Verdict::new(HealthStatus::Progressing, format!("{updated} out of {wanted} new pods have been updated"));
+        return Verdict::new(
+            HealthStatus::Progressing,
+            format!("{updated} out of {wanted} new pods have been updated"),
+        );
     }
     if available < wanted {
         return Verdict::new(HealthStatus::Progressing, format!("{available} of {wanted} pods are available"));
@@ -240,7 +249,8 @@ fn service(object: &Value) -> Verdict {
 }
 
 fn ingress(object: &Value) -> Verdict {
-    let has_address = object.pointer("/status/loadBalancer/ingress").and_then(Value::as_array).is_some_and(|list| !list.is_empty());
+    let has_address =
+        object.pointer("/status/loadBalancer/ingress").and_then(Value::as_array).is_some_and(|list| !list.is_empty());
     if has_address { Verdict::healthy() } else { Verdict::new(HealthStatus::Progressing, "waiting for an address") }
 }
 
@@ -339,21 +349,29 @@ mod tests {
 
     #[test]
     fn a_deployment_is_judged_by_its_rollout() {
-        let deployment = |generation: i64, status: Value| {
-            json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"generation": generation}, "spec": {"replicas": 2}, "status": status})
-        };
+        let deployment = |generation: i64, status: Value| json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"generation": generation}, "spec": {"replicas": 2}, "status": status});
         let done = json!({"observedGeneration": 1, "replicas": 2, "updatedReplicas": 2, "availableReplicas": 2});
         for (object, status, part) in [
             (deployment(1, done.clone()), "Healthy", ""),
             (deployment(2, done), "Progressing", "just changed"),
-            (deployment(1, json!({"observedGeneration": 1, "replicas": 1, "updatedReplicas": 1})), "Progressing", "1 out of 2 new"),
             (
-                deployment(1, json!({"observedGeneration": 1, "replicas": 3, "updatedReplicas": 2, "availableReplicas": 3})),
+                deployment(1, json!({"observedGeneration": 1, "replicas": 1, "updatedReplicas": 1})),
+                "Progressing",
+                "1 out of 2 new",
+            ),
+            (
+                deployment(
+                    1,
+                    json!({"observedGeneration": 1, "replicas": 3, "updatedReplicas": 2, "availableReplicas": 3}),
+                ),
                 "Progressing",
                 "1 old replicas",
             ),
             (
-                deployment(1, json!({"observedGeneration": 1, "replicas": 2, "updatedReplicas": 2, "availableReplicas": 1})),
+                deployment(
+                    1,
+                    json!({"observedGeneration": 1, "replicas": 2, "updatedReplicas": 2, "availableReplicas": 1}),
+                ),
                 "Progressing",
                 "1 of 2 updated",
             ),
@@ -383,13 +401,20 @@ mod tests {
             (object("v1", "Service", json!({"type": "LoadBalancer"}), json!({})), "Progressing"),
             (object("apps/v1", "StatefulSet", json!({"replicas": 1}), json!({"readyReplicas": 1})), "Healthy"),
             (object("apps/v1", "StatefulSet", json!({"replicas": 1}), json!({"readyReplicas": 0})), "Progressing"),
-            (object("batch/v1", "Job", json!({}), json!({"conditions": [{"type": "Failed", "status": "True"}]})), "Degraded"),
-            (object("batch/v1", "Job", json!({}), json!({"conditions": [{"type": "Complete", "status": "True"}]})), "Healthy"),
+            (
+                object("batch/v1", "Job", json!({}), json!({"conditions": [{"type": "Failed", "status": "True"}]})),
+                "Degraded",
+            ),
+            (
+                object("batch/v1", "Job", json!({}), json!({"conditions": [{"type": "Complete", "status": "True"}]})),
+                "Healthy",
+            ),
         ] {
             assert_eq!(verdict(object.clone()).0, status, "{object}");
         }
         assert_eq!(health(&object("v1", "ConfigMap", json!({}), json!({}))), None);
-        let deleted = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}});
+        let deleted =
+            json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}});
         assert_eq!(verdict(deleted).0, "Progressing");
     }
 
@@ -400,10 +425,11 @@ mod tests {
              "state": {"waiting": {"reason": "ImagePullBackOff", "message": "pulling x: no such host"}}}]}}))
         .unwrap();
         assert_eq!(blocker(&pod).unwrap(), "ImagePullBackOff: pulling x: no such host (container web of pod web-1)");
-        let starting: Pod = serde_json::from_value(json!({"metadata": {"name": "web-1"}, "status": {"containerStatuses": [
+        let starting: Pod =
+            serde_json::from_value(json!({"metadata": {"name": "web-1"}, "status": {"containerStatuses": [
             {"name": "web", "image": "x", "imageID": "", "ready": false, "restartCount": 0,
              "state": {"waiting": {"reason": "ContainerCreating"}}}]}}))
-        .unwrap();
+            .unwrap();
         assert_eq!(blocker(&starting), None);
     }
 }

@@ -6,6 +6,7 @@
 pub mod application;
 mod compare;
 mod controller;
+mod diff;
 mod error;
 mod file_events;
 pub mod git;
@@ -17,6 +18,7 @@ mod sources;
 mod sync;
 
 pub use controller::{Config, get, run};
+pub use diff::{Difference, diff};
 pub use error::Error;
 pub use live::CONTROL_NAMESPACE;
 pub use sources::{Rendered, Sources, WORKTREE};

@@ -9,8 +9,9 @@ use futures::StreamExt;
 use kube::{
     Api, Client, ResourceExt,
     api::{ApiResource, DynamicObject, GroupVersionKind},
+    core::PartialObjectMeta,
     discovery::{self, Scope},
-    runtime::{WatchStreamExt, metadata_watcher, watcher},
+    runtime::{WatchStreamExt, watcher},
 };
 use lotse_client::Key;
 
@@ -18,44 +19,44 @@ use crate::application::{SYNC_OPTIONS, TRACKING_ID};
 
 /// Identity of an object across versions of its kind.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ObjectId {
+pub(crate) struct ObjectId {
     /// API group.
-    pub group: String,
+    pub(crate) group: String,
     /// Kind.
-    pub kind: String,
+    pub(crate) kind: String,
     /// Namespace, empty for cluster-scoped objects.
-    pub namespace: String,
+    pub(crate) namespace: String,
     /// Name.
-    pub name: String,
+    pub(crate) name: String,
 }
 
 /// An object that carries a tracking annotation.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tracked {
+pub(crate) struct Tracked {
     /// Its Application.
-    pub application: Key,
+    pub(crate) application: Key,
     /// Its current revision.
-    pub resource_version: String,
+    pub(crate) resource_version: String,
     /// Its sync options.
-    pub sync_options: Option<String>,
+    pub(crate) sync_options: Option<String>,
     /// API version under which it is watched.
-    pub version: String,
+    pub(crate) version: String,
     /// Being deleted.
-    pub deleting: bool,
+    pub(crate) deleting: bool,
 }
 
 /// A kind as the cluster serves it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct ServedKind {
+pub(crate) struct ServedKind {
     /// Group, version, plural.
-    pub resource: ApiResource,
+    pub(crate) resource: ApiResource,
     /// Whether objects live in namespaces.
-    pub namespaced: bool,
+    pub(crate) namespaced: bool,
 }
 
 /// The live side. Cloning is cheap and shares it.
 #[derive(Clone)]
-pub struct Live {
+pub(crate) struct Live {
     client: Client,
     shared: Arc<Shared>,
 }
@@ -71,7 +72,7 @@ struct Shared {
 
 impl Live {
     /// Calls `changed` for the Application of every tracked object that changes, appears or goes.
-    pub fn new(client: Client, changed: impl Fn(Key) + Send + Sync + 'static) -> Self {
+    pub(crate) fn new(client: Client, changed: impl Fn(Key) + Send + Sync + 'static) -> Self {
         let shared = Shared {
             kinds: Mutex::default(),
             watched: Mutex::default(),
@@ -82,7 +83,7 @@ impl Live {
     }
 
     /// How the cluster serves a kind; `None` when it does not. Positive answers are remembered until [`Live::forget_kind`].
-    pub async fn kind(&self, gvk: &GroupVersionKind) -> Result<Option<ServedKind>, kube::Error> {
+    pub(crate) async fn kind(&self, gvk: &GroupVersionKind) -> Result<Option<ServedKind>, kube::Error> {
         if let Some(served) = lock(&self.shared.kinds).get(gvk) {
             return Ok(Some(served.clone()));
         }
@@ -99,12 +100,12 @@ impl Live {
     }
 
     /// Asks discovery again next time.
-    pub fn forget_kind(&self, gvk: &GroupVersionKind) {
+    pub(crate) fn forget_kind(&self, gvk: &GroupVersionKind) {
         lock(&self.shared.kinds).remove(gvk);
     }
 
     /// The API for objects of a kind.
-    pub fn api(&self, served: &ServedKind, namespace: &str) -> Api<DynamicObject> {
+    pub(crate) fn api(&self, served: &ServedKind, namespace: &str) -> Api<DynamicObject> {
         if served.namespaced {
             Api::namespaced_with(self.client.clone(), namespace, &served.resource)
         } else {
@@ -113,7 +114,7 @@ impl Live {
     }
 
     /// Watches a kind from now on and waits until its first list is complete.
-    pub async fn watch(&self, gvk: &GroupVersionKind, served: &ServedKind) {
+    pub(crate) async fn watch(&self, gvk: &GroupVersionKind, served: &ServedKind) {
         let mut ready = {
             let mut watched = lock(&self.shared.watched);
             if let Some(ready) = watched.get(gvk) {
@@ -121,7 +122,7 @@ impl Live {
             } else {
                 let (sender, ready) = tokio::sync::watch::channel(false);
                 watched.insert(gvk.clone(), ready.clone());
-                let api = Api::<DynamicObject>::all_with(self.client.clone(), &served.resource);
+                let api = Api::<PartialObjectMeta<DynamicObject>>::all_with(self.client.clone(), &served.resource);
                 tokio::spawn(follow(api, gvk.clone(), self.shared.clone(), sender));
                 ready
             }
@@ -131,12 +132,12 @@ impl Live {
     }
 
     /// One tracked object.
-    pub fn tracked(&self, id: &ObjectId) -> Option<Tracked> {
+    pub(crate) fn tracked(&self, id: &ObjectId) -> Option<Tracked> {
         lock(&self.shared.tracked).get(id).cloned()
     }
 
     /// Everything that carries the mark of `application`.
-    pub fn tracked_by(&self, application: &Key) -> Vec<(ObjectId, Tracked)> {
+    pub(crate) fn tracked_by(&self, application: &Key) -> Vec<(ObjectId, Tracked)> {
         let tracked = lock(&self.shared.tracked);
         let mut found: Vec<_> = tracked
             .iter()
@@ -150,12 +151,12 @@ impl Live {
 
 /// Keeps `tracked` equal to the cluster for one kind.
 async fn follow(
-    api: Api<DynamicObject>,
+    api: Api<PartialObjectMeta<DynamicObject>>,
     gvk: GroupVersionKind,
     shared: Arc<Shared>,
     ready: tokio::sync::watch::Sender<bool>,
 ) {
-    let mut events = metadata_watcher(api, watcher::Config::default()).default_backoff().boxed();
+    let mut events = watcher(api, watcher::Config::default()).default_backoff().boxed();
     let mut listed: HashMap<ObjectId, Tracked> = HashMap::new();
     while let Some(event) = events.next().await {
         match event {
@@ -245,7 +246,7 @@ fn tracked(object: &impl ResourceExt, gvk: &GroupVersionKind) -> Option<Tracked>
 pub const CONTROL_NAMESPACE: &str = "argocd";
 
 /// The mark for an object: Argo CD's format, with `<namespace>_<name>` for Applications outside the control namespace.
-pub fn tracking_id(application: &Key, id: &ObjectId) -> String {
+pub(crate) fn tracking_id(application: &Key, id: &ObjectId) -> String {
     let ObjectId { group, kind, namespace, name } = id;
     let application = match application.namespace() {
         CONTROL_NAMESPACE => application.name.clone(),

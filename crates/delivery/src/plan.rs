@@ -51,7 +51,8 @@ pub struct Situation<'a> {
 pub fn decide(spec: &ApplicationSpec, situation: Situation<'_>) -> Decision {
     let Some(automated) = spec.automated() else { return Decision::Nothing };
     let prune = automated.prune && (!situation.empty || automated.allow_empty);
-    if !situation.out_of_sync && !(situation.requires_pruning && prune) {
+    let differs = situation.out_of_sync || (situation.requires_pruning && prune);
+    if !differs {
         return Decision::Nothing;
     }
     let sync = |retry_count| Decision::Sync { prune, retry_count };

@@ -109,8 +109,16 @@ fn durations_are_read_as_in_argo_cd() {
 
 #[test]
 fn what_others_refer_to_is_applied_first() {
-    let object = |kind: &str, wave: &str| json!({"kind": kind, "metadata": {"name": "x", "annotations": {SYNC_WAVE: wave}}});
-    let mut objects = vec![object("Ingress", "0"), object("Widget", "0"), object("Deployment", "0"), object("Secret", "0"), object("Job", "-1"), object("Namespace", "2")];
+    let object =
+        |kind: &str, wave: &str| json!({"kind": kind, "metadata": {"name": "x", "annotations": {SYNC_WAVE: wave}}});
+    let mut objects = [
+        object("Ingress", "0"),
+        object("Widget", "0"),
+        object("Deployment", "0"),
+        object("Secret", "0"),
+        object("Job", "-1"),
+        object("Namespace", "2"),
+    ];
     objects.sort_by_key(apply_order);
     let kinds: Vec<_> = objects.iter().map(|object| object["kind"].as_str().unwrap()).collect();
     assert_eq!(kinds, ["Job", "Secret", "Deployment", "Ingress", "Widget", "Namespace"]);

@@ -88,7 +88,8 @@ fn strings(list: &Value) -> Vec<&str> {
 
 /// Some pattern matches and no pattern that begins with `!` does.
 fn permits(patterns: &[&str], value: &str) -> bool {
-    let denied = patterns.iter().filter_map(|pattern| pattern.strip_prefix('!')).any(|pattern| matches_glob(pattern, value));
+    let denied =
+        patterns.iter().filter_map(|pattern| pattern.strip_prefix('!')).any(|pattern| matches_glob(pattern, value));
     !denied && patterns.iter().filter(|pattern| !pattern.starts_with('!')).any(|pattern| matches_glob(pattern, value))
 }
 

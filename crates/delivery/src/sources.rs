@@ -56,13 +56,8 @@ struct Inner {
 impl Sources {
     /// Sources whose remote copies live in `mirrors`; a remote is asked at most every `poll`.
     pub fn new(mirrors: PathBuf, poll: Duration) -> Self {
-        let inner = Inner {
-            mirrors,
-            poll,
-            rendered: Mutex::default(),
-            resolved: Mutex::default(),
-            fetching: Mutex::default(),
-        };
+        let inner =
+            Inner { mirrors, poll, rendered: Mutex::default(), resolved: Mutex::default(), fetching: Mutex::default() };
         Self { inner: Arc::new(inner) }
     }
 
@@ -88,7 +83,10 @@ impl Sources {
             revision.clone_into(&mut source.target_revision);
         }
         tokio::task::spawn_blocking(move || inner.render(&source, credentials)).await.map_err(|panic| {
-            Error::Repository { url: "(source)".to_owned(), message: format!("reading it failed unexpectedly: {panic}") }
+            Error::Repository {
+                url: "(source)".to_owned(),
+                message: format!("reading it failed unexpectedly: {panic}"),
+            }
         })?
     }
 }
@@ -136,7 +134,12 @@ impl Inner {
         Ok((repository, id))
     }
 
-    fn render_commit(&self, repository: &gix::Repository, source: &Source, id: gix::ObjectId) -> Result<Rendered, Error> {
+    fn render_commit(
+        &self,
+        repository: &gix::Repository,
+        source: &Source,
+        id: gix::ObjectId,
+    ) -> Result<Rendered, Error> {
         let key = format!("{id} {}", cache_key(source));
         if let Some(rendered) = self.cached(&key) {
             return Ok(rendered);
@@ -159,11 +162,8 @@ impl Inner {
     }
 
     fn render_tree(&self, tree: &dyn Tree, source: &Source, commit: Commit, key: String) -> Result<Rendered, Error> {
-        let source_type = if source.directory.is_some() {
-            SourceType::Directory
-        } else {
-            lotse_render::detect(tree, &source.path)?
-        };
+        let source_type =
+            if source.directory.is_some() { SourceType::Directory } else { lotse_render::detect(tree, &source.path)? };
         if source_type != SourceType::Directory {
             let (tool, file) = match source_type {
                 SourceType::Helm => ("Helm chart", "Chart.yaml"),

@@ -6,7 +6,6 @@ use kube::{
     Api, Client,
     api::{DeleteParams, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams, Preconditions},
 };
-use lotse_client::Key;
 use serde_json::{Value, json};
 
 use crate::{
@@ -20,7 +19,7 @@ use crate::{
 
 /// Where a sync stands after a step.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Progress {
+pub(crate) enum Progress {
     /// Everything is applied.
     Done,
     /// The objects of this wave are applied and not yet healthy, and there is another wave.
@@ -31,16 +30,15 @@ pub enum Progress {
 
 /// What a step may do.
 #[derive(Clone, Copy, Debug)]
-pub struct Permissions {
+pub(crate) struct Permissions {
     /// Delete what is no longer in the repository.
-    pub prune: bool,
+    pub(crate) prune: bool,
 }
 
 /// Applies what is out of sync, wave by wave, and then prunes.
-pub async fn step(
+pub(crate) async fn step(
     live: &Live,
     client: &Client,
-    application: &Key,
     spec: &ApplicationSpec,
     targets: &[(Desired, Compared)],
     surplus: &[(ObjectId, Tracked)],
@@ -57,8 +55,12 @@ pub async fn step(
     while index < ordered.len() {
         let Some((first, _)) = ordered.get(index).copied() else { break };
         let wave = plan::wave(&first.object);
-        let members: Vec<&(Desired, Compared)> =
-            ordered.iter().skip(index).take_while(|(desired, _)| plan::wave(&desired.object) == wave).copied().collect();
+        let members: Vec<&(Desired, Compared)> = ordered
+            .iter()
+            .skip(index)
+            .take_while(|(desired, _)| plan::wave(&desired.object) == wave)
+            .copied()
+            .collect();
         index += members.len();
         let mut failed = false;
         let mut waiting = false;
@@ -73,7 +75,7 @@ pub async fn step(
             };
             waiting |= outcome.is_ok() && compared.health.is_some();
             failed |= outcome.is_err();
-            results.push(result(desired, application, outcome));
+            results.push(result(desired, outcome));
         }
         if failed {
             return Ok((Progress::Failed, results));
@@ -118,7 +120,11 @@ async fn apply(live: &Live, desired: &Desired, spec: &ApplicationSpec) -> Result
     let served = match &desired.served {
         Some(served) => served.clone(),
         None => served_soon(live, &desired.gvk).await.ok_or_else(|| {
-            format!("{} ({}) is not served yet: its CustomResourceDefinition is not established", desired.gvk.kind, desired.gvk.api_version())
+            format!(
+                "{} ({}) is not served yet: its CustomResourceDefinition is not established",
+                desired.gvk.kind,
+                desired.gvk.api_version()
+            )
         })?,
     };
     let api = live.api(&served, &desired.id.namespace);
@@ -184,7 +190,7 @@ fn message(error: &kube::Error) -> String {
     }
 }
 
-fn result(desired: &Desired, _application: &Key, outcome: Result<String, String>) -> ResourceResult {
+fn result(desired: &Desired, outcome: Result<String, String>) -> ResourceResult {
     let (status, message) = match outcome {
         Ok(message) => ("Synced", message),
         Err(message) => ("SyncFailed", format!("{message} ({})", desired.origin)),
@@ -231,7 +237,7 @@ async fn prune(live: &Live, id: &ObjectId, tracked: &Tracked) -> ResourceResult 
 }
 
 /// Deletes one tracked object, with everything that it owns.
-pub async fn delete(live: &Live, id: &ObjectId, tracked: &Tracked) -> Result<(), Error> {
+pub(crate) async fn delete(live: &Live, id: &ObjectId, tracked: &Tracked) -> Result<(), Error> {
     if tracked.deleting {
         return Ok(());
     }
@@ -251,7 +257,7 @@ pub async fn delete(live: &Live, id: &ObjectId, tracked: &Tracked) -> Result<(),
 }
 
 /// Container images anywhere in the desired objects, for the summary.
-pub fn images(targets: &[(Desired, Compared)]) -> Vec<String> {
+pub(crate) fn images(targets: &[(Desired, Compared)]) -> Vec<String> {
     fn collect(value: &Value, found: &mut Vec<String>) {
         match value {
             Value::Object(fields) => {

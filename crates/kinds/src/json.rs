@@ -74,7 +74,7 @@ pub(crate) trait Edit {
     /// Sets a field of an object.
     fn set<V: Into<Value>>(&mut self, key: &str, value: V);
     /// Takes a field out.
-    fn take(&mut self, key: &str) -> Option<Value>;
+    fn remove(&mut self, key: &str) -> Option<Value>;
 }
 
 impl Edit for Value {
@@ -120,7 +120,7 @@ impl Edit for Value {
         }
     }
 
-    fn take(&mut self, key: &str) -> Option<Value> {
+    fn remove(&mut self, key: &str) -> Option<Value> {
         self.as_object_mut()?.remove(key).filter(|value| !value.is_null())
     }
 }

@@ -91,7 +91,11 @@ impl Step {
             Self::Field(name) => found.extend(value.get(name)),
             Self::Index(index) => {
                 let list = value.as_array().map_or(&[][..], Vec::as_slice);
-                let at = if *index < 0 { list.len().checked_sub(index.unsigned_abs() as usize) } else { usize::try_from(*index).ok() };
+                let at = if *index < 0 {
+                    list.len().checked_sub(index.unsigned_abs() as usize)
+                } else {
+                    usize::try_from(*index).ok()
+                };
                 found.extend(at.and_then(|at| list.get(at)));
             }
             Self::All => match value {
@@ -232,7 +236,10 @@ impl<'a> Parser<'a> {
         }
         let end = self.rest.find(']').unwrap_or(self.rest.len());
         let (text, rest) = self.rest.split_at(end);
-        let index = text.trim().parse().map_err(|_| format!("{text:?} is not an index; slices and unions are not supported"))?;
+        let index = text
+            .trim()
+            .parse()
+            .map_err(|_| format!("{text:?} is not an index; slices and unions are not supported"))?;
         self.rest = rest;
         Ok(Step::Index(index))
     }
@@ -325,7 +332,9 @@ mod tests {
 
     #[test]
     fn paths_that_are_not_understood_are_refused() {
-        for path in ["", "spec", ".spec[", ".spec[1:2]", ".a[?(@.b[?(@.c)])]", ".a[?(@.b==)]", ".a['b]", ". .a", ".spec }"] {
+        for path in
+            ["", "spec", ".spec[", ".spec[1:2]", ".a[?(@.b[?(@.c)])]", ".a[?(@.b==)]", ".a['b]", ". .a", ".spec }"]
+        {
             assert!(JsonPath::parse(path).is_err(), "{path}");
         }
         assert!(JsonPath::parse(&".a".repeat(1000)).is_err());

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, fmt, sync::Arc};
 
-use lotse_schema::{Cause, Schema};
+use lotse_schema::{Cause, Schema, openapi::Definitions};
 use serde_json::Value;
 
 /// Everything that the generic path needs to know about one kind in one version.
@@ -45,6 +45,8 @@ pub struct Kind {
     pub selectable_fields: Vec<(Cow<'static, str>, Cow<'static, str>)>,
     /// The schema, made on first use (there are many kinds and few are used).
     pub schema: Arc<dyn Fn() -> Arc<Schema> + Send + Sync>,
+    /// Adds the kind's OpenAPI definitions; absent for custom kinds, whose definition is the stored CustomResourceDefinition.
+    pub definitions: Option<fn(&mut Definitions)>,
     /// What is special about this kind.
     pub hooks: Hooks,
     /// True for kinds made by a CustomResourceDefinition: unknown fields are pruned by the schema, and strategic merge is refused.
@@ -101,7 +103,7 @@ pub struct Column {
     /// 0 is always shown, 1 with `-o wide`.
     pub priority: i32,
     /// The cell for one object; pure. The timestamp is now, for ages.
-    pub cell: Arc<dyn Fn(&Value, jiff::Timestamp) -> Value + Send + Sync>,
+    pub cell: Arc<Cell>,
 }
 
 /// Type of a column.
@@ -119,6 +121,16 @@ pub enum ColumnType {
     Date,
 }
 
+/// Makes the cell of a column from an object and the present time.
+pub type Cell = dyn Fn(&Value, jiff::Timestamp) -> Value + Send + Sync;
+
+/// See [`Hooks::default`].
+pub type DefaultHook = fn(&mut Value);
+/// See [`Hooks::prepare`].
+pub type PrepareHook = fn(Strategy, &mut Value, Option<&Value>) -> Result<(), Vec<Cause>>;
+/// See [`Hooks::validate`].
+pub type ValidateHook = fn(Strategy, &Value, Option<&Value>) -> Vec<Cause>;
+
 /// Which write is being made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Strategy {
@@ -130,18 +142,20 @@ pub enum Strategy {
     Subresource,
 }
 
-/// Pure functions where a kind differs from the generic path; each may be absent.
+/// Pure functions where a kind differs from the generic path; each may be absent. Arguments of the latter two: the kind of write,
+/// the object as it would be stored, and the stored one, absent on create. `metadata` (name, uid, creation time) is complete
+/// before `prepare`, and a status that the generic path empties is emptied before it too: hooks fill the first one in.
 ///
 /// Order on a write: decode → `default` → (update: generic rules for metadata, `status` kept or replaced) → `prepare` →
 /// schema validation → `validate` → store.
 #[derive(Clone, Copy, Default)]
 pub struct Hooks {
     /// Sets defaults as the Kubernetes API has them (`protocol: TCP`, `imagePullPolicy`, …). Idempotent.
-    pub default: Option<fn(&mut Value)>,
+    pub default: Option<DefaultHook>,
     /// Fills or resets what the server owns (e.g. `generation`-neutral fields, Secret `stringData` → `data`); `old` is absent on create.
-    pub prepare: Option<fn(strategy: Strategy, new: &mut Value, old: Option<&Value>) -> Result<(), Vec<Cause>>>,
+    pub prepare: Option<PrepareHook>,
     /// Rules beyond the schema: names, ranges, cross-field rules, immutable fields. `old` is absent on create.
-    pub validate: Option<fn(strategy: Strategy, new: &Value, old: Option<&Value>) -> Vec<Cause>>,
+    pub validate: Option<ValidateHook>,
 }
 
 // === impl Kind ===

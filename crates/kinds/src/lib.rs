@@ -11,10 +11,14 @@ mod hooks;
 mod json;
 mod jsonpath;
 mod kind;
+mod quantity;
 mod row;
 mod rows;
 
 pub use age::human_duration;
 pub use crd::{bundled_crds, from_crd};
-pub use kind::{Column, ColumnType, Hooks, Kind, ScalePaths, Storage, StoredAs, Strategy};
+pub use kind::{
+    Cell, Column, ColumnType, DefaultHook, Hooks, Kind, PrepareHook, ScalePaths, Storage, StoredAs, Strategy,
+    ValidateHook,
+};
 pub use rows::builtin;

@@ -5,14 +5,12 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use lotse_schema::{Cause, Schema};
-use serde_json::Value;
+use lotse_schema::Schema;
 
-use crate::{Column, Hooks, Kind, ScalePaths, Storage, StoredAs, Strategy, columns};
-
-type Default = fn(&mut Value);
-type Prepare = fn(Strategy, &mut Value, Option<&Value>) -> Result<(), Vec<Cause>>;
-type Validate = fn(Strategy, &Value, Option<&Value>) -> Vec<Cause>;
+use crate::{
+    Column, Hooks, Kind, ScalePaths, Storage, StoredAs, columns,
+    kind::{DefaultHook, PrepareHook, ValidateHook},
+};
 
 /// Scope of a kind, read from the type.
 pub(crate) trait Scope {
@@ -52,6 +50,7 @@ where
         columns: columns::name_and_created_at(),
         selectable_fields: Vec::new(),
         schema: Arc::new(move || made.get_or_init(Schema::of::<K>).clone()),
+        definitions: Some(lotse_schema::openapi::Definitions::add::<K>),
         hooks: Hooks::default(),
         custom: false,
     })
@@ -120,7 +119,8 @@ impl Row {
 
     /// Field selectors, named as their path: `spec.nodeName` is `/spec/nodeName`.
     pub(crate) fn selectable(mut self, fields: &[&'static str]) -> Self {
-        let pairs = fields.iter().map(|field| (Cow::Borrowed(*field), Cow::Owned(format!("/{}", field.replace('.', "/")))));
+        let pairs =
+            fields.iter().map(|field| (Cow::Borrowed(*field), Cow::Owned(format!("/{}", field.replace('.', "/")))));
         self.0.selectable_fields.extend(pairs);
         self
     }
@@ -131,17 +131,17 @@ impl Row {
         self
     }
 
-    pub(crate) fn default(mut self, hook: Default) -> Self {
+    pub(crate) fn default(mut self, hook: DefaultHook) -> Self {
         self.0.hooks.default = Some(hook);
         self
     }
 
-    pub(crate) fn prepare(mut self, hook: Prepare) -> Self {
+    pub(crate) fn prepare(mut self, hook: PrepareHook) -> Self {
         self.0.hooks.prepare = Some(hook);
         self
     }
 
-    pub(crate) fn validate(mut self, hook: Validate) -> Self {
+    pub(crate) fn validate(mut self, hook: ValidateHook) -> Self {
         self.0.hooks.validate = Some(hook);
         self
     }

@@ -11,7 +11,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Cidr, Error, HostPort, Protocol};
+use crate::{Cidr, Error, HostPort};
 
 const FILE: &str = "allocations.json";
 const UID_MAX: usize = 128;
@@ -74,9 +74,10 @@ impl Allocations {
         let host_ports: Vec<HostPort> = host_ports.iter().map(|port| normal(uid, port)).collect::<Result<_, _>>()?;
         let mut shared = self.lock();
         for port in &host_ports {
-            let owner = shared.state.pods.iter().find(|(other, pod)| {
-                other.as_str() != uid && pod.host_ports.iter().any(|taken| collide(taken, port))
-            });
+            let owner =
+                shared.state.pods.iter().find(|(other, pod)| {
+                    other.as_str() != uid && pod.host_ports.iter().any(|taken| collide(taken, port))
+                });
             if let Some((owner, _)) = owner {
                 return Err(Error::HostPortTaken {
                     uid: uid.into(),
@@ -95,8 +96,8 @@ impl Allocations {
             shared.version += 1;
             return Ok(allocation);
         }
-        let ip = next_free(self.range, shared.state.last, &shared.taken)
-            .ok_or(Error::Exhausted { range: self.range })?;
+        let ip =
+            next_free(self.range, shared.state.last, &shared.taken).ok_or(Error::Exhausted { range: self.range })?;
         let allocation = Allocation { ip, host_ports };
         shared.taken.insert(ip);
         shared.state.last = Some(ip);
@@ -203,6 +204,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::Protocol;
 
     fn range(text: &str) -> Cidr {
         text.parse().unwrap()

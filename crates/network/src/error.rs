@@ -83,7 +83,9 @@ pub enum Error {
     },
 
     /// A host port on an IPv6 address.
-    #[error("hostPort {port} of pod {uid}: hostIP {address} is IPv6, which the pod network does not have; leave it out")]
+    #[error(
+        "hostPort {port} of pod {uid}: hostIP {address} is IPv6, which the pod network does not have; leave it out"
+    )]
     HostIpFamily {
         /// The pod.
         uid: String,

@@ -15,7 +15,7 @@ use crate::{
     netlink::{
         conntrack::{self, Flow},
         link::{self, Requests, Route, mac_of},
-        nft::{self, Command},
+        nft::{self, Command, KeyAndData},
         socket::Socket,
     },
 };
@@ -54,7 +54,7 @@ pub(crate) trait Kernel: Send + Sync + 'static {
     fn remove_bridge(&self, name: &str) -> Result<(), Error>;
     fn transaction(&self, table: &str, commands: &[Command]) -> Result<(), Error>;
     fn table_exists(&self, table: &str) -> Result<bool, Error>;
-    fn elements(&self, table: &str, set: &str) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Error>;
+    fn elements(&self, table: &str, set: &str) -> Result<Vec<KeyAndData>, Error>;
     fn forget_flows(&self, flows: &HashSet<Flow>) -> Result<usize, Error>;
     fn connect(&self, namespace: &Path, port: u16) -> Result<TcpStream, Error>;
 }
@@ -178,14 +178,16 @@ impl Kernel for Linux {
             Ok(())
         })
         .and_then(|()| {
+            // Where br_netfilter is loaded (Docker loads it), translated packets between pods are bridged and not
+            // routed; a pod then reaches itself through its own port.
             let mut requests = Requests::default();
-            requests.isolate(link::index_of(&pod.name)?);
-            requests.execute(&Socket::route()?, &format!("isolate link {}", pod.name))
+            requests.hairpin(link::index_of(&pod.name)?);
+            requests.execute(&Socket::route()?, &format!("let link {} reach itself", pod.name))
         });
-        if made.is_err() {
-            if let Err(error) = self.detach(pod.namespace, &pod.name) {
-                tracing::warn!(%error, link = pod.name, "half-made pod network not removed");
-            }
+        if made.is_err()
+            && let Err(error) = self.detach(pod.namespace, &pod.name)
+        {
+            tracing::warn!(%error, link = pod.name, "half-made pod network not removed");
         }
         made
     }
@@ -211,7 +213,7 @@ impl Kernel for Linux {
         nft::table_exists(&Socket::netfilter()?, table)
     }
 
-    fn elements(&self, table: &str, set: &str) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Error> {
+    fn elements(&self, table: &str, set: &str) -> Result<Vec<KeyAndData>, Error> {
         nft::elements(&Socket::netfilter()?, table, set)
     }
 
@@ -317,7 +319,7 @@ pub(crate) mod fake {
             Ok(self.enter("table_exists")?.table)
         }
 
-        fn elements(&self, _: &str, _: &str) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Error> {
+        fn elements(&self, _: &str, _: &str) -> Result<Vec<KeyAndData>, Error> {
             self.enter("elements").map(|_| Vec::new())
         }
 

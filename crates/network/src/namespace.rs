@@ -35,7 +35,10 @@ pub(crate) fn in_thread<T: Send>(work: impl FnOnce() -> Result<T, Error> + Send)
             .spawn_scoped(scope, work)
             .map_err(Error::io("start a thread"))?
             .join()
-            .map_err(|_| Error::Io { context: "work in a network namespace".into(), source: io::Error::other("panic") })?
+            .map_err(|_| Error::Io {
+                context: "work in a network namespace".into(),
+                source: io::Error::other("panic"),
+            })?
     })
 }
 
@@ -93,9 +96,7 @@ pub(crate) fn connect(path: &Path, port: u16) -> Result<TcpStream, Error> {
         let connect = |address: SocketAddr| TcpStream::connect_timeout(&address, CONNECT_DEADLINE);
         connect(([127, 0, 0, 1], port).into())
             .or_else(|error| match error.kind() {
-                io::ErrorKind::ConnectionRefused => {
-                    connect((Ipv6Addr::LOCALHOST, port).into()).map_err(|_| error)
-                }
+                io::ErrorKind::ConnectionRefused => connect((Ipv6Addr::LOCALHOST, port).into()).map_err(|_| error),
                 _ => Err(error),
             })
             .map_err(Error::io(format!("connect to port {port} on the pod's loopback")))

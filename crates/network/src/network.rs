@@ -169,6 +169,7 @@ impl Inner {
     }
 
     fn attach(&self, uid: &str, host_ports: &[HostPort]) -> Result<Attachment, Error> {
+        let had_ports = self.allocations.get(uid).is_some_and(|pod| !pod.host_ports.is_empty());
         let pod = self.allocations.allocate(uid, host_ports)?;
         let (namespace, bridge) = (self.namespace(uid), self.config.bridge());
         // The disk and the kernel work at the same time; the answer waits for both.
@@ -181,8 +182,16 @@ impl Inner {
         });
         persisted?;
         linked?;
-        self.program.set_host_ports(self.kernel.as_ref(), host_port_frontends(&self.allocations.all()))?;
+        // Most pods have none and need not wait for the services' turn.
+        if had_ports || !pod.host_ports.is_empty() {
+            self.update_host_ports()?;
+        }
         Ok(Attachment { uid: uid.into(), ip: pod.ip, namespace, host_ports: pod.host_ports })
+    }
+
+    fn update_host_ports(&self) -> Result<(), Error> {
+        let read = || host_port_frontends(&self.allocations.all());
+        self.program.set_host_ports(self.kernel.as_ref(), read)
     }
 
     fn detach(&self, uid: &str) -> Result<(), Error> {
@@ -191,9 +200,8 @@ impl Inner {
             return namespace::drop_kept(&self.namespace(uid));
         };
         if !pod.host_ports.is_empty() {
-            let mut others = self.allocations.all();
-            others.remove(uid);
-            self.program.set_host_ports(self.kernel.as_ref(), host_port_frontends(&others))?;
+            self.allocations.allocate(uid, &[])?;
+            self.update_host_ports()?;
         }
         self.kernel.detach(&self.namespace(uid), &self.config.link(pod.ip))?;
         // Last, so that nobody gets the address before the link is gone.

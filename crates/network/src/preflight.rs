@@ -72,9 +72,10 @@ fn missing_capabilities(status: &str) -> Vec<Missing> {
         .collect()
 }
 
+type Attempt = fn() -> Result<(), Error>;
+
 fn features() -> Vec<Missing> {
-    let attempts: [(&'static str, fn() -> Result<(), Error>); 3] =
-        [("bridge", bridge), ("veth", veth), ("nf_tables", rules)];
+    let attempts: [(&'static str, Attempt); 3] = [("bridge", bridge), ("veth", veth), ("nf_tables", rules)];
     attempts
         .into_iter()
         .filter_map(|(module, attempt)| attempt().err().map(|error| Missing::Kernel { module, problem: chain(&error) }))
@@ -97,8 +98,7 @@ fn veth() -> Result<(), Error> {
 fn rules() -> Result<(), Error> {
     let range = |octet| Cidr::new(Ipv4Addr::new(10, octet, 0, 0), 16);
     let (Some(pod_cidr), Some(service_cidr)) = (range(42), range(43)) else { return Ok(()) };
-    let frame =
-        Frame { bridge: "lotse-check".into(), pod_cidr, service_cidr, dns_ip: Ipv4Addr::new(10, 43, 0, 10) };
+    let frame = Frame { bridge: "lotse-check".into(), pod_cidr, service_cidr, dns_ip: Ipv4Addr::new(10, 43, 0, 10) };
     let service = |address, affinity| {
         let frontend = Frontend { address, protocol: crate::Protocol::Tcp, port: 80 };
         let endpoint = std::net::SocketAddrV4::new(Ipv4Addr::new(10, 42, 0, 2), 80);

@@ -57,12 +57,14 @@ impl Program {
 
     /// Changes what host ports want. The kernel follows, unless it still has the table of an earlier process: then it
     /// follows with the services, which only the earlier process knew.
+    /// `read` is called while nobody else changes host ports, so that of two changes at once none is lost.
     pub(crate) fn set_host_ports(
         &self,
         kernel: &dyn Kernel,
-        host_ports: BTreeMap<Frontend, SocketAddrV4>,
+        read: impl FnOnce() -> BTreeMap<Frontend, SocketAddrV4>,
     ) -> Result<(), Error> {
         let mut state = self.lock();
+        let host_ports = read();
         if state.host_ports == host_ports {
             return Ok(());
         }
@@ -75,11 +77,7 @@ impl Program {
     }
 
     /// At start: makes the table if there is none, and otherwise leaves the one that serves.
-    pub(crate) fn start(
-        &self,
-        kernel: &dyn Kernel,
-        host_ports: BTreeMap<Frontend, SocketAddrV4>,
-    ) -> Result<(), Error> {
+    pub(crate) fn start(&self, kernel: &dyn Kernel, host_ports: BTreeMap<Frontend, SocketAddrV4>) -> Result<(), Error> {
         let mut state = self.lock();
         state.host_ports = host_ports;
         if kernel.table_exists(&self.table)? {
@@ -115,6 +113,7 @@ impl Program {
     fn apply(&self, kernel: &dyn Kernel, state: &mut State) -> Result<(), Error> {
         self.publish_local_ports(state);
         let wanted = Elements::new(&merge(&state.services, &state.host_ports), &self.frame);
+        let mut affinity = wanted.has_affinity();
         let lost = match state.applied.take() {
             None => {
                 kernel.transaction(&self.table, &ruleset::replace(&self.frame, &wanted))?;
@@ -127,10 +126,10 @@ impl Program {
                     tracing::warn!(error = %chain(&error), "nftables refused a change, replacing the table");
                     kernel.transaction(&self.table, &ruleset::replace(&self.frame, &wanted))?;
                 }
+                affinity |= applied.has_affinity();
                 applied.lost(&wanted)
             }
         };
-        let affinity = wanted.has_affinity();
         state.applied = Some(wanted);
         // From here on new connections are right; what follows is about old UDP flows and remembered clients.
         if affinity && !lost.is_empty() {
@@ -259,7 +258,7 @@ mod tests {
         let (program, kernel) = program();
         kernel.state().table = true;
         program.start(&kernel, BTreeMap::new()).unwrap();
-        program.set_host_ports(&kernel, BTreeMap::from([(node(80), "10.222.0.2:80".parse().unwrap())])).unwrap();
+        program.set_host_ports(&kernel, || BTreeMap::from([(node(80), "10.222.0.2:80".parse().unwrap())])).unwrap();
         assert!(kernel.state().transactions.is_empty());
         program.set_services(&kernel, services(Protocol::Tcp, &["10.222.0.2:53"])).unwrap();
         let first = kernel.state().transactions.remove(0);

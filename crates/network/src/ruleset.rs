@@ -2,7 +2,9 @@
 //!
 //! Every pod has a host address (/32) and a default route to the host, so that all traffic, also between two pods on
 //! the bridge, is routed by the host. That is what makes translated connections work: the answer of a pod to its
-//! neighbour passes the host, where connection tracking restores the service's address.
+//! neighbour passes the host, where connection tracking restores the service's address. Where br_netfilter is loaded,
+//! the same rules already see a packet at the bridge, which then hands it from port to port; answers still come back
+//! through the host, and a pod reaches itself through a port in hairpin mode.
 //!
 //! A service costs no rule and no chain: there is one chain per *number* of endpoints, and the packet's destination
 //! with a random index finds the endpoint in one map. So every change is a change of set elements in one transaction
@@ -227,7 +229,7 @@ impl Elements {
         has(self).into_iter().filter(|pair| !kept.contains(pair)).collect()
     }
 
-    /// Whether a frontend of this protocol and port remembers its clients.
+    /// Whether any frontend remembers its clients.
     pub(crate) fn has_affinity(&self) -> bool {
         self.balancers.iter().any(|balancer| balancer.affinity.is_some())
     }
@@ -335,11 +337,8 @@ fn rules(frame: &Frame) -> Vec<(&'static str, Vec<Expression>)> {
     let mut vip = destination_key().to_vec();
     vip.push(Expression::VerdictMap { set: SERVICE_IPS, key: Register(0) });
 
-    let dns = vec![
-        destination_address(0),
-        compare(0, true, &frame.dns_ip.octets()),
-        Expression::Verdict(Verdict::Return),
-    ];
+    let dns =
+        vec![destination_address(0), compare(0, true, &frame.dns_ip.octets()), Expression::Verdict(Verdict::Return)];
 
     let mut node = vec![Expression::AddressType { to: Register(0) }, compare(0, true, &RTN_LOCAL.to_ne_bytes())];
     node.push(destination_address(0));
@@ -394,8 +393,7 @@ fn rules(frame: &Frame) -> Vec<(&'static str, Vec<Expression>)> {
         Expression::Verdict(Verdict::Drop),
     ];
 
-    let reset =
-        vec![meta(META_L4PROTO, 0), compare(0, true, &[Protocol::Tcp.number()]), Expression::RejectTcpReset];
+    let reset = vec![meta(META_L4PROTO, 0), compare(0, true, &[Protocol::Tcp.number()]), Expression::RejectTcpReset];
 
     vec![
         ("services", vip),
@@ -468,14 +466,9 @@ fn set_change<K: Ord>(
     wanted: &BTreeSet<K>,
     key: impl Fn(&K) -> Vec<u8>,
 ) -> Change {
-    let elements = |keys: &mut dyn Iterator<Item = &K>| {
-        keys.map(|k| Element { key: key(k), data: ElementData::None }).collect()
-    };
-    Change {
-        set,
-        remove: elements(&mut now.difference(wanted)),
-        add: elements(&mut wanted.difference(now)),
-    }
+    let elements =
+        |keys: &mut dyn Iterator<Item = &K>| keys.map(|k| Element { key: key(k), data: ElementData::None }).collect();
+    Change { set, remove: elements(&mut now.difference(wanted)), add: elements(&mut wanted.difference(now)) }
 }
 
 // Every field of a key begins at a multiple of four bytes, as registers do.

@@ -107,8 +107,7 @@ fn a_frontend_without_endpoints_is_refused_only_where_no_rule_does_so_already() 
 
 #[test]
 fn endpoints_outside_the_pod_network_are_masqueraded_and_pods_are_hairpinned() {
-    let wanted =
-        elements(&[(frontend("10.223.0.1", 80), backends(&["10.222.0.2:80", "198.51.100.1:443"], None))]);
+    let wanted = elements(&[(frontend("10.223.0.1", 80), backends(&["10.222.0.2:80", "198.51.100.1:443"], None))]);
     assert_eq!(wanted.hairpin, BTreeSet::from(["10.222.0.2".parse().unwrap()]));
     assert_eq!(wanted.outside, BTreeSet::from([("198.51.100.1".parse().unwrap(), Protocol::Tcp, 443)]));
 }
@@ -149,33 +148,28 @@ fn the_encoding_of_an_element_is_the_kernels() {
     }];
     let bytes = nft::encode("t", &commands).0.unwrap();
     let message = message::messages(&bytes).nth(1).unwrap();
-    // Golden bytes as `nft --debug=netlink` and strace show them for the same element (little-endian hosts).
+    // struct nfgenmsg, then NFTA_SET_ELEM_LIST_{TABLE, SET, ELEMENTS} on a little-endian host.
     #[rustfmt::skip]
     let golden: &[u8] = &[
         2, 0, 0, 0,
         6, 0, 1, 0, b't', 0, 0, 0,
         15, 0, 2, 0, b'n', b'o', b'd', b'e', b'-', b'p', b'o', b'r', b't', b's', 0, 0,
-        52, 0, 3, 0x80,
-            48, 0, 1, 0x80,
+        48, 0, 3, 0x80,
+            44, 0, 1, 0x80,
                 16, 0, 1, 0x80, 12, 0, 1, 0, 17, 0, 0, 0, 0x75, 0x65, 0, 0,
-                28, 0, 2, 0x80, 24, 0, 2, 0x80,
+                24, 0, 2, 0x80, 20, 0, 2, 0x80,
                     8, 0, 1, 0, 0xff, 0xff, 0xff, 0xfc,
                     6, 0, 2, 0, b'c', 0, 0, 0,
     ];
     if cfg!(target_endian = "little") {
-        // The sizes that the writer computed are compared piecewise: the payload must parse to the same tree.
-        assert_eq!(message.payload[..16], golden[..16]);
-        let list = message::find(&message.payload[4..], 3).unwrap();
-        let key = message::find_path(list, &[1, 1, 1]).unwrap();
-        assert_eq!(key, &[17, 0, 0, 0, 0x75, 0x65, 0, 0]);
-        assert_eq!(message::find_path(list, &[1, 2, 2, 1]).unwrap(), &[0xff, 0xff, 0xff, 0xfc]);
-        assert_eq!(message::find_path(list, &[1, 2, 2, 2]).unwrap(), b"c\0");
+        assert_eq!(message.payload, golden);
     }
 }
 
 #[test]
 fn many_elements_are_split_over_messages() {
-    let frontends: Vec<_> = (0..2000u16).map(|port| (frontend("10.223.0.1", port), backends(&["10.222.0.2:80"], None))).collect();
+    let frontends: Vec<_> =
+        (0..2000u16).map(|port| (frontend("10.223.0.1", port), backends(&["10.222.0.2:80"], None))).collect();
     let (bytes, _) = nft::encode("lotse-unit", &replace(&frame(), &elements(&frontends)));
     assert!(bytes.is_some());
 }
@@ -185,7 +179,11 @@ fn any_frontends() -> impl Strategy<Value = BTreeMap<Frontend, Backends>> {
     let backends = (proptest::collection::btree_set(endpoint, 0..5), prop_oneof![Just(None), Just(Some(60))])
         .prop_map(|(endpoints, affinity)| Backends { endpoints: endpoints.into_iter().collect(), affinity });
     let address = prop_oneof![Just("0.0.0.0"), Just("10.223.0.1"), Just("192.0.2.1")];
-    proptest::collection::btree_map((address, 1u16..4).prop_map(|(address, port)| frontend(address, port)), backends, 0..8)
+    proptest::collection::btree_map(
+        (address, 1u16..4).prop_map(|(address, port)| frontend(address, port)),
+        backends,
+        0..8,
+    )
 }
 
 proptest! {

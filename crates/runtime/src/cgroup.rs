@@ -8,6 +8,7 @@ use std::{
 
 use nix::{
     errno::Errno,
+    poll::{PollTimeout, poll},
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
@@ -44,6 +45,11 @@ pub(crate) fn pod_path(parent: &str, pod: &PodSpec) -> String {
         QosClass::BestEffort => "/besteffort",
     };
     format!("{parent}{class}/pod{}", pod.uid)
+}
+
+/// Lets some time pass, in the shim as in a thread that may block.
+pub(crate) fn wait(time: Duration) {
+    let _ = poll(&mut [], PollTimeout::try_from(time).unwrap_or(PollTimeout::ZERO));
 }
 
 /// The mounted hierarchies.
@@ -89,7 +95,10 @@ impl Hierarchies {
     }
 
     fn unified(&self, path: &str) -> Option<PathBuf> {
-        self.mounts.iter().find(|hierarchy| hierarchy.unified).map(|hierarchy| hierarchy.point.join(path.trim_start_matches('/')))
+        self.mounts
+            .iter()
+            .find(|hierarchy| hierarchy.unified)
+            .map(|hierarchy| hierarchy.point.join(path.trim_start_matches('/')))
     }
 
     /// Moves a process into `path`, in every hierarchy that does not need to be set up first; named ones too, so that a
@@ -120,7 +129,11 @@ impl Hierarchies {
             if let Some(bytes) = resources.memory_limit_bytes {
                 write(&directory, "memory.max", bytes.to_string())?;
             }
-            write(&directory, "cpu.weight", cpu_weight(cpu_shares(resources.cpu_request_millis.unwrap_or(0))).to_string())?;
+            write(
+                &directory,
+                "cpu.weight",
+                cpu_weight(cpu_shares(resources.cpu_request_millis.unwrap_or(0))).to_string(),
+            )?;
             if let Some(millis) = resources.cpu_limit_millis {
                 write(&directory, "cpu.max", format!("{} {CPU_PERIOD}", cpu_quota(millis)))?;
             }
@@ -153,7 +166,8 @@ impl Hierarchies {
     /// Version 2 lets children use a controller only if every ancestor says so.
     fn enable_controllers(&self, path: &str) -> Result<(), Error> {
         let Some(mut directory) = self.unified("") else { return Ok(()) };
-        let available = fs::read_to_string(directory.join("cgroup.controllers")).context(|| "reading cgroup.controllers")?;
+        let available =
+            fs::read_to_string(directory.join("cgroup.controllers")).context(|| "reading cgroup.controllers")?;
         for component in path.split('/').filter(|component| !component.is_empty()) {
             for controller in available.split_ascii_whitespace() {
                 // One that cannot be enabled here (cpuset, rt) is not a reason to run nothing.
@@ -204,9 +218,12 @@ impl Hierarchies {
                 return Ok(());
             }
             if Instant::now() > deadline {
-                return Err(Error::Deadline { what: format!("killing what runs in cgroup {path}"), seconds: KILL_DEADLINE.as_secs() });
+                return Err(Error::Deadline {
+                    what: format!("killing what runs in cgroup {path}"),
+                    seconds: KILL_DEADLINE.as_secs(),
+                });
             }
-            std::thread::sleep(pause);
+            wait(pause);
             pause = (pause * 2).min(Duration::from_millis(100));
         }
     }
@@ -219,7 +236,7 @@ impl Hierarchies {
                 match remove_directory(&directory) {
                     Ok(()) => break,
                     Err(error) if error.raw_os_error() == Some(Errno::EBUSY as i32) && Instant::now() < deadline => {
-                        std::thread::sleep(Duration::from_millis(2));
+                        wait(Duration::from_millis(2));
                     }
                     Err(error) => return Err(error).context(|| format!("removing {}", directory.display())),
                 }
@@ -246,7 +263,8 @@ impl Hierarchies {
 
     /// Resource use of a container.
     pub(crate) fn stats(&self, path: &str) -> Option<ContainerStats> {
-        let number = |directory: &Path, file: &str| fs::read_to_string(directory.join(file)).ok()?.trim().parse::<u64>().ok();
+        let number =
+            |directory: &Path, file: &str| fs::read_to_string(directory.join(file)).ok()?.trim().parse::<u64>().ok();
         if self.is_unified() {
             let directory = self.unified(path)?;
             let inactive = keyed(&directory.join("memory.stat"), "inactive_file").unwrap_or(0);
@@ -335,7 +353,9 @@ mod tests {
 
     #[test]
     fn mounts_of_all_kinds_are_recognised() {
-        let v1 = parse_mount("36 30 0:31 / /sys/fs/cgroup/cpu,cpuacct rw,nosuid shared:9 - cgroup cgroup rw,cpu,cpuacct").unwrap();
+        let v1 =
+            parse_mount("36 30 0:31 / /sys/fs/cgroup/cpu,cpuacct rw,nosuid shared:9 - cgroup cgroup rw,cpu,cpuacct")
+                .unwrap();
         assert_eq!((v1.controllers, v1.unified), (vec!["cpu".to_owned(), "cpuacct".to_owned()], false));
         let named = parse_mount("37 30 0:32 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,name=systemd").unwrap();
         assert_eq!(named.controllers, ["name=systemd"]);

@@ -44,9 +44,8 @@ pub(crate) fn sync_directory(directory: &Path) -> Result<(), Error> {
 
 /// [`write()`] of a value as JSON.
 pub(crate) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<(), Error> {
-    let bytes = serde_json::to_vec(value)
-        .map_err(std::io::Error::from)
-        .context(|| format!("encoding {}", path.display()))?;
+    let bytes =
+        serde_json::to_vec(value).map_err(std::io::Error::from).context(|| format!("encoding {}", path.display()))?;
     write(path, &bytes)
 }
 

@@ -10,11 +10,17 @@ mod durable;
 mod error;
 mod images;
 pub mod interface;
+mod pod;
 mod process_identity;
+mod program;
+mod runtime;
+mod session;
 mod shim;
 mod snapshot;
+mod spec;
 
 pub use config::{Config, ImageLimits};
 pub use error::Error;
 pub use interface::*;
+pub use runtime::Runtime;
 pub use shim::shim_main;

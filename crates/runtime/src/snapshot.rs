@@ -66,7 +66,8 @@ pub(crate) fn bind(source: &Path, target: &Path) -> Result<(), Error> {
 /// Mounts memory.
 pub(crate) fn tmpfs(target: &Path, options: &str) -> Result<(), Error> {
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-    mount(Some("tmpfs"), target, Some("tmpfs"), flags, Some(options)).context(|| format!("mounting {}", target.display()))
+    mount(Some("tmpfs"), target, Some("tmpfs"), flags, Some(options))
+        .context(|| format!("mounting {}", target.display()))
 }
 
 /// Mount points at or beneath a directory, the deepest first.

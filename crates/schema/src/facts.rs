@@ -39,21 +39,56 @@ pub(crate) enum Merging {
 
 /// Definition, field, how it is owned, how it is patched; sorted by definition and field.
 pub(crate) static FIELDS: &[(&str, &str, Topology, Merging)] = &[
-    ("io.k8s.api.admissionregistration.v1.MutatingAdmissionPolicySpec", "matchConditions", Map(&["name"]), Merge("name")),
+    (
+        "io.k8s.api.admissionregistration.v1.MutatingAdmissionPolicySpec",
+        "matchConditions",
+        Map(&["name"]),
+        Merge("name"),
+    ),
     ("io.k8s.api.admissionregistration.v1.MutatingWebhook", "matchConditions", Map(&["name"]), Merge("name")),
     ("io.k8s.api.admissionregistration.v1.MutatingWebhookConfiguration", "webhooks", Map(&["name"]), Merge("name")),
-    ("io.k8s.api.admissionregistration.v1.ValidatingAdmissionPolicyBindingSpec", "validationActions", Set, Merging::None),
-    ("io.k8s.api.admissionregistration.v1.ValidatingAdmissionPolicySpec", "matchConditions", Map(&["name"]), Merge("name")),
+    (
+        "io.k8s.api.admissionregistration.v1.ValidatingAdmissionPolicyBindingSpec",
+        "validationActions",
+        Set,
+        Merging::None,
+    ),
+    (
+        "io.k8s.api.admissionregistration.v1.ValidatingAdmissionPolicySpec",
+        "matchConditions",
+        Map(&["name"]),
+        Merge("name"),
+    ),
     ("io.k8s.api.admissionregistration.v1.ValidatingAdmissionPolicySpec", "variables", Map(&["name"]), Merge("name")),
-    ("io.k8s.api.admissionregistration.v1.ValidatingAdmissionPolicyStatus", "conditions", Map(&["type"]), Merging::None),
+    (
+        "io.k8s.api.admissionregistration.v1.ValidatingAdmissionPolicyStatus",
+        "conditions",
+        Map(&["type"]),
+        Merging::None,
+    ),
     ("io.k8s.api.admissionregistration.v1.ValidatingWebhook", "matchConditions", Map(&["name"]), Merge("name")),
     ("io.k8s.api.admissionregistration.v1.ValidatingWebhookConfiguration", "webhooks", Map(&["name"]), Merge("name")),
-    ("io.k8s.api.admissionregistration.v1alpha1.MutatingAdmissionPolicySpec", "matchConditions", Map(&["name"]), Merge("name")),
-    ("io.k8s.api.admissionregistration.v1beta1.MutatingAdmissionPolicySpec", "matchConditions", Map(&["name"]), Merge("name")),
+    (
+        "io.k8s.api.admissionregistration.v1alpha1.MutatingAdmissionPolicySpec",
+        "matchConditions",
+        Map(&["name"]),
+        Merge("name"),
+    ),
+    (
+        "io.k8s.api.admissionregistration.v1beta1.MutatingAdmissionPolicySpec",
+        "matchConditions",
+        Map(&["name"]),
+        Merge("name"),
+    ),
     ("io.k8s.api.apiserverinternal.v1alpha1.ServerStorageVersion", "decodableVersions", Set, Merging::None),
     ("io.k8s.api.apiserverinternal.v1alpha1.ServerStorageVersion", "servedVersions", Set, Merging::None),
     ("io.k8s.api.apiserverinternal.v1alpha1.StorageVersionStatus", "conditions", Map(&["type"]), Merge("type")),
-    ("io.k8s.api.apiserverinternal.v1alpha1.StorageVersionStatus", "storageVersions", Map(&["apiServerID"]), Merge("apiServerID")),
+    (
+        "io.k8s.api.apiserverinternal.v1alpha1.StorageVersionStatus",
+        "storageVersions",
+        Map(&["apiServerID"]),
+        Merge("apiServerID"),
+    ),
     ("io.k8s.api.apps.v1.DaemonSetStatus", "conditions", Map(&["type"]), Merge("type")),
     ("io.k8s.api.apps.v1.DeploymentSpec", "strategy", Unchanged, RetainKeys),
     ("io.k8s.api.apps.v1.DeploymentStatus", "conditions", Map(&["type"]), Merge("type")),
@@ -98,11 +133,21 @@ pub(crate) static FIELDS: &[(&str, &str, Topology, Merging)] = &[
     ("io.k8s.api.core.v1.PodSpec", "nodeSelector", AtomicMap, Merging::None),
     ("io.k8s.api.core.v1.PodSpec", "resourceClaims", Map(&["name"]), MergeRetainKeys("name")),
     ("io.k8s.api.core.v1.PodSpec", "schedulingGates", Map(&["name"]), Merge("name")),
-    ("io.k8s.api.core.v1.PodSpec", "topologySpreadConstraints", Map(&["topologyKey", "whenUnsatisfiable"]), Merge("topologyKey")),
+    (
+        "io.k8s.api.core.v1.PodSpec",
+        "topologySpreadConstraints",
+        Map(&["topologyKey", "whenUnsatisfiable"]),
+        Merge("topologyKey"),
+    ),
     ("io.k8s.api.core.v1.PodSpec", "volumes", Map(&["name"]), MergeRetainKeys("name")),
     ("io.k8s.api.core.v1.PodStatus", "conditions", Map(&["type"]), Merge("type")),
     ("io.k8s.api.core.v1.PodStatus", "hostIPs", Atomic, Merge("ip")),
-    ("io.k8s.api.core.v1.PodStatus", "nodeAllocatableResourceClaimStatuses", Map(&["resourceClaimName"]), Merge("resourceClaimName")),
+    (
+        "io.k8s.api.core.v1.PodStatus",
+        "nodeAllocatableResourceClaimStatuses",
+        Map(&["resourceClaimName"]),
+        Merge("resourceClaimName"),
+    ),
     ("io.k8s.api.core.v1.PodStatus", "podIPs", Map(&["ip"]), Merge("ip")),
     ("io.k8s.api.core.v1.PodStatus", "resourceClaimStatuses", Map(&["name"]), MergeRetainKeys("name")),
     ("io.k8s.api.core.v1.PodStatus", "volumeHealth", Map(&["name"]), Merge("name")),
@@ -138,24 +183,44 @@ pub(crate) static FIELDS: &[(&str, &str, Topology, Merging)] = &[
     ("io.k8s.api.resource.v1.AllocatedDeviceStatus", "conditions", Map(&["type"]), Merging::None),
     ("io.k8s.api.resource.v1.DeviceRequestAllocationResult", "skipNodeOperations", Set, Merging::None),
     ("io.k8s.api.resource.v1.DeviceTaintRuleStatus", "conditions", Map(&["type"]), Merge("type")),
-    ("io.k8s.api.resource.v1.ResourceClaimStatus", "devices", Map(&["driver", "device", "pool", "shareID"]), Merging::None),
+    (
+        "io.k8s.api.resource.v1.ResourceClaimStatus",
+        "devices",
+        Map(&["driver", "device", "pool", "shareID"]),
+        Merging::None,
+    ),
     ("io.k8s.api.resource.v1.ResourceClaimStatus", "reservedFor", Map(&["uid"]), Merge("uid")),
     ("io.k8s.api.resource.v1.ResourceSliceSpec", "skipNodeOperations", Set, Merging::None),
     ("io.k8s.api.resource.v1alpha3.DeviceTaintRuleStatus", "conditions", Map(&["type"]), Merge("type")),
     ("io.k8s.api.resource.v1alpha3.ResourcePoolStatusRequestStatus", "conditions", Map(&["type"]), Merge("type")),
     ("io.k8s.api.resource.v1beta1.AllocatedDeviceStatus", "conditions", Map(&["type"]), Merging::None),
     ("io.k8s.api.resource.v1beta1.DeviceRequestAllocationResult", "skipNodeOperations", Set, Merging::None),
-    ("io.k8s.api.resource.v1beta1.ResourceClaimStatus", "devices", Map(&["driver", "device", "pool", "shareID"]), Merging::None),
+    (
+        "io.k8s.api.resource.v1beta1.ResourceClaimStatus",
+        "devices",
+        Map(&["driver", "device", "pool", "shareID"]),
+        Merging::None,
+    ),
     ("io.k8s.api.resource.v1beta1.ResourceClaimStatus", "reservedFor", Map(&["uid"]), Merge("uid")),
     ("io.k8s.api.resource.v1beta1.ResourceSliceSpec", "skipNodeOperations", Set, Merging::None),
     ("io.k8s.api.resource.v1beta2.AllocatedDeviceStatus", "conditions", Map(&["type"]), Merging::None),
     ("io.k8s.api.resource.v1beta2.DeviceRequestAllocationResult", "skipNodeOperations", Set, Merging::None),
     ("io.k8s.api.resource.v1beta2.DeviceTaintRuleStatus", "conditions", Map(&["type"]), Merge("type")),
-    ("io.k8s.api.resource.v1beta2.ResourceClaimStatus", "devices", Map(&["driver", "device", "pool", "shareID"]), Merging::None),
+    (
+        "io.k8s.api.resource.v1beta2.ResourceClaimStatus",
+        "devices",
+        Map(&["driver", "device", "pool", "shareID"]),
+        Merging::None,
+    ),
     ("io.k8s.api.resource.v1beta2.ResourceClaimStatus", "reservedFor", Map(&["uid"]), Merge("uid")),
     ("io.k8s.api.resource.v1beta2.ResourceSliceSpec", "skipNodeOperations", Set, Merging::None),
     ("io.k8s.api.scheduling.v1alpha3.CompositePodGroupStatus", "conditions", Map(&["type"]), Merge("type")),
-    ("io.k8s.api.scheduling.v1alpha3.CompositePodGroupTemplate", "compositePodGroupTemplates", Map(&["name"]), Merge("name")),
+    (
+        "io.k8s.api.scheduling.v1alpha3.CompositePodGroupTemplate",
+        "compositePodGroupTemplates",
+        Map(&["name"]),
+        Merge("name"),
+    ),
     ("io.k8s.api.scheduling.v1alpha3.CompositePodGroupTemplate", "podGroupTemplates", Map(&["name"]), Merge("name")),
     ("io.k8s.api.scheduling.v1alpha3.PodGroupSpec", "resourceClaims", Map(&["name"]), Merge("name")),
     ("io.k8s.api.scheduling.v1alpha3.PodGroupStatus", "conditions", Map(&["type"]), Merge("type")),
@@ -163,7 +228,12 @@ pub(crate) static FIELDS: &[(&str, &str, Topology, Merging)] = &[
     ("io.k8s.api.scheduling.v1alpha3.PodGroupTemplate", "resourceClaims", Map(&["name"]), Merge("name")),
     ("io.k8s.api.scheduling.v1alpha3.WorkloadSpec", "compositePodGroupTemplates", Map(&["name"]), Merge("name")),
     ("io.k8s.api.scheduling.v1alpha3.WorkloadSpec", "podGroupTemplates", Map(&["name"]), Merge("name")),
-    ("io.k8s.api.scheduling.v1beta1.CompositePodGroupTemplate", "compositePodGroupTemplates", Map(&["name"]), Merge("name")),
+    (
+        "io.k8s.api.scheduling.v1beta1.CompositePodGroupTemplate",
+        "compositePodGroupTemplates",
+        Map(&["name"]),
+        Merge("name"),
+    ),
     ("io.k8s.api.scheduling.v1beta1.CompositePodGroupTemplate", "podGroupTemplates", Map(&["name"]), Merge("name")),
     ("io.k8s.api.scheduling.v1beta1.PodGroupSpec", "resourceClaims", Map(&["name"]), Merge("name")),
     ("io.k8s.api.scheduling.v1beta1.PodGroupStatus", "conditions", Map(&["type"]), Merge("type")),
@@ -176,11 +246,26 @@ pub(crate) static FIELDS: &[(&str, &str, Topology, Merging)] = &[
     ("io.k8s.api.storage.v1.CSINodeStatus", "storageHealth", Map(&["name"]), Merge("name")),
     ("io.k8s.api.storagemigration.v1.StorageVersionMigrationStatus", "conditions", Map(&["type"]), Merge("type")),
     ("io.k8s.api.storagemigration.v1beta1.StorageVersionMigrationStatus", "conditions", Map(&["type"]), Merge("type")),
-    ("io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceDefinitionStatus", "conditions", Map(&["type"]), Merging::None),
-    ("io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps", "x-kubernetes-validations", Map(&["rule"]), Merge("rule")),
+    (
+        "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceDefinitionStatus",
+        "conditions",
+        Map(&["type"]),
+        Merging::None,
+    ),
+    (
+        "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps",
+        "x-kubernetes-validations",
+        Map(&["rule"]),
+        Merge("rule"),
+    ),
     ("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta", "finalizers", Set, MergePrimitives),
     ("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta", "ownerReferences", Map(&["uid"]), Merge("uid")),
-    ("io.k8s.kube-aggregator.pkg.apis.apiregistration.v1.APIServiceStatus", "conditions", Map(&["type"]), Merge("type")),
+    (
+        "io.k8s.kube-aggregator.pkg.apis.apiregistration.v1.APIServiceStatus",
+        "conditions",
+        Map(&["type"]),
+        Merge("type"),
+    ),
 ];
 
 /// Definitions that are owned and applied as a whole (`+structType=atomic`); sorted.
@@ -219,10 +304,8 @@ pub(crate) static ATOMIC_STRUCTS: &[&str] = &[
 pub(crate) static GRANULAR: &[(&str, &str)] = &[("io.k8s.api.core.v1.PersistentVolumeSpec", "claimRef")];
 
 /// Defaults of fields that tell list items apart: an item without the field is the same as one with the default.
-pub(crate) static KEY_DEFAULTS: &[(&str, &str, &str)] = &[
-    ("io.k8s.api.core.v1.ContainerPort", "protocol", "TCP"),
-    ("io.k8s.api.core.v1.ServicePort", "protocol", "TCP"),
-];
+pub(crate) static KEY_DEFAULTS: &[(&str, &str, &str)] =
+    &[("io.k8s.api.core.v1.ContainerPort", "protocol", "TCP"), ("io.k8s.api.core.v1.ServicePort", "protocol", "TCP")];
 
 /// The row of a field.
 pub(crate) fn of_field(definition: &str, field: &str) -> (Topology, Merging) {

@@ -243,14 +243,16 @@ fn write_canonical(value: &Value, text: &mut String, depth: usize) {
             text.push(']');
         }
         // Equal numbers are equal items, however they were written.
-        Value::Number(number) => match number.as_f64().filter(|float| number.is_f64() && float.fract() == 0.0 && float.abs() < 9e15) {
-            Some(float) => {
-                let _ = write!(text, "{}", float as i64);
+        Value::Number(number) => {
+            match number.as_f64().filter(|float| number.is_f64() && float.fract() == 0.0 && float.abs() < 9e15) {
+                Some(float) => {
+                    let _ = write!(text, "{}", float as i64);
+                }
+                None => {
+                    let _ = write!(text, "{number}");
+                }
             }
-            None => {
-                let _ = write!(text, "{number}");
-            }
-        },
+        }
         Value::Null | Value::Bool(_) | Value::String(_) => {
             let _ = write!(text, "{value}");
         }
@@ -277,7 +279,9 @@ pub(crate) fn item_key(keys: &[Key], item: &Value) -> Option<String> {
     let fields = item.as_object()?;
     let mut found: Vec<(&str, &Value)> = keys
         .iter()
-        .filter_map(|key| Some((&*key.name, fields.get(&*key.name).filter(|value| !value.is_null()).or(key.default.as_ref())?)))
+        .filter_map(|key| {
+            Some((&*key.name, fields.get(&*key.name).filter(|value| !value.is_null()).or(key.default.as_ref())?))
+        })
         .collect();
     if found.is_empty() {
         return None;
@@ -337,7 +341,15 @@ mod tests {
 
     #[test]
     fn malformed_sets_are_refused() {
-        for bad in [json!([]), json!({"x": {}}), json!({"g:x": {}}), json!({"k:[]": {}}), json!({"i:x": {}}), json!({"f:a": 1}), json!({"é": {}})] {
+        for bad in [
+            json!([]),
+            json!({"x": {}}),
+            json!({"g:x": {}}),
+            json!({"k:[]": {}}),
+            json!({"i:x": {}}),
+            json!({"f:a": 1}),
+            json!({"é": {}}),
+        ] {
             assert!(Set::parse(&bad).is_err(), "{bad}");
         }
     }

@@ -8,7 +8,8 @@ const NAME_PART: &str = "name part must consist of alphanumeric characters, '-',
 const QUALIFIED: &str = "a qualified name must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]') with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')";
 const VALUE: &str = "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')";
 const C_IDENTIFIER: &str = "a valid C identifier must start with alphabetic character or '_', followed by a string of alphanumeric characters or '_' (e.g. 'my_name',  or 'MY_NAME',  or 'MyName', regex used for validation is '[A-Za-z_][A-Za-z0-9_]*')";
-const ENVIRONMENT: &str = "a valid environment variable name must consist only of printable ASCII characters other than '='";
+const ENVIRONMENT: &str =
+    "a valid environment variable name must consist only of printable ASCII characters other than '='";
 const CONFIG_KEY: &str = "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')";
 
 /// An RFC 1123 label of at most 63 characters: names of namespaces, containers, volumes.
@@ -175,7 +176,11 @@ mod tests {
             (dns1123_label, &["a", "0a", "a-b"], &["", "-a", "a-", "A", "a.b", "a_b", "ä", &long]),
             (dns1123_subdomain, &["a.b", "0.1", &long], &["", ".a", "a.", "a..b", "a.-b", "A.b"]),
             (dns1035_label, &["a", "a-1"], &["", "1a", "a.b", "a-"]),
-            (qualified_name, &["app", "a.b/C_d.e", "kubernetes.io/x"], &["", "/a", "a/", "a/b/c", "-a", "A.b/c", "a/-b", &long]),
+            (
+                qualified_name,
+                &["app", "a.b/C_d.e", "kubernetes.io/x"],
+                &["", "/a", "a/", "a/b/c", "-a", "A.b/c", "a/-b", &long],
+            ),
             (label_value, &["", "A", "a_b.c-d"], &["-", "a/b", "a-", &long]),
             (c_identifier, &["a", "_A1"], &["", "1a", "a-b"]),
             (env_var_name, &["A", "a-b.c", "1 %"], &["", "a=b", "ä", "a\n"]),
@@ -189,7 +194,12 @@ mod tests {
                 assert!(rule(name).is_err(), "rule {index}, {name}");
             }
         }
-        assert!(port_name("http-1").is_ok() && port_name("80").is_err() && port_name("a--b").is_err() && port_name("-a").is_err());
+        assert!(
+            port_name("http-1").is_ok()
+                && port_name("80").is_err()
+                && port_name("a--b").is_err()
+                && port_name("-a").is_err()
+        );
         assert!(wildcard_dns1123_subdomain("*.a.b").is_ok() && wildcard_dns1123_subdomain("*").is_err());
     }
 }

@@ -321,7 +321,9 @@ mod tests {
 
     #[test]
     fn malformed_quantities_are_refused() {
-        for bad in ["", "m", "-", "1 Gi", "1gi", "1KI", "0x10", "1..2", "1.2.3", "1e", "1ee3", "1mm", "∞", "1Gi1", "--1", "NaN"] {
+        for bad in [
+            "", "m", "-", "1 Gi", "1gi", "1KI", "0x10", "1..2", "1.2.3", "1e", "1ee3", "1mm", "∞", "1Gi1", "--1", "NaN",
+        ] {
             assert!(parse(bad).is_err(), "{bad}");
         }
     }

@@ -5,7 +5,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use super::User;
 
 /// Reads the subject of a certificate that TLS has verified already. `None` without a CN: then the client is anonymous.
-pub fn user_of_certificate(der: &[u8]) -> Option<User> {
+pub(crate) fn user_of_certificate(der: &[u8]) -> Option<User> {
     let (_, certificate) = X509Certificate::from_der(der).ok()?;
     let subject = certificate.subject();
     let name = subject.iter_common_name().next()?.as_str().ok()?.to_owned();

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use http::{HeaderMap, header};
 
-pub use self::certificate::user_of_certificate;
+pub(crate) use self::certificate::user_of_certificate;
 use crate::{
     server::Server,
     status::{Error, Result},

@@ -1,8 +1,12 @@
 //! Who may do what: RBAC (`rbac.authorization.k8s.io`).
 
+mod escalation;
 mod rules;
 
-pub(crate) use self::rules::{Rule, Rules};
+pub(crate) use self::{
+    escalation::escalation,
+    rules::{Rule, Rules},
+};
 use crate::{
     authn::{MASTERS, User},
     projection::Projection,

@@ -25,7 +25,9 @@ const CREDENTIALS: [&str; 3] = ["impersonate-user", "impersonate-group", "impers
 async fn forward(server: &Server, call: Call, path: &str, query: &str) -> Result<Response> {
     let router = server.kubelet.read().unwrap_or_else(PoisonError::into_inner).clone();
     let router = router.ok_or_else(|| Error::Unavailable("the node is not running yet".to_owned()))?;
-    let mut request = call.request;
+    let (head, ()) = call.request.into_parts();
+    let body = call.body.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let mut request = http::Request::from_parts(head, body);
     let target = if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") };
     *request.uri_mut() = target.parse::<Uri>().map_err(|_| Error::bad_request("the path cannot be handed on"))?;
     strip_credentials(request.headers_mut());
@@ -221,6 +223,11 @@ pub(super) async fn node_proxy(server: Arc<Server>, call: Call) -> Result<Respon
 
 async fn proxied(server: &Server, call: Call, base: &str) -> Result<Response> {
     let rest = call.target.rest.clone().unwrap_or_default();
+    // A path that climbs would leave the object that was authorised.
+    let climbs = |part: &str| matches!(part.to_ascii_lowercase().replace("%2e", ".").as_str(), "." | "..");
+    if rest.split('/').any(climbs) || rest.to_ascii_lowercase().contains("%2f") {
+        return Err(Error::bad_request("the proxied path may not contain '.' or '..' segments or encoded slashes"));
+    }
     let path = format!("{base}/{rest}");
     let query = raw_query(&call);
     forward(server, call, &path, &query).await

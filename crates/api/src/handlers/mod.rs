@@ -9,7 +9,7 @@ mod scale;
 mod watch;
 mod write;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::{body::Body, response::Response};
 use http::{HeaderValue, StatusCode, header};
@@ -17,9 +17,9 @@ use lotse_kinds::Storage;
 use serde_json::Value;
 
 pub(crate) use self::{
-    delete::{DeleteOptions, Deleted, Preconditions, delete_one},
+    delete::{DeleteOptions, delete_one},
     patch::PatchType,
-    write::{Change, Write, Written, put, remove, store_error},
+    write::{Change, Write, put, remove, store_error},
 };
 use crate::{
     authn::User,
@@ -40,8 +40,10 @@ pub(crate) struct Call {
     pub(crate) query: Query,
     /// Who asks.
     pub(crate) user: Arc<User>,
-    /// Headers, body and upgrade.
-    pub(crate) request: http::Request<Body>,
+    /// Headers and upgrade.
+    pub(crate) request: http::Request<()>,
+    /// The body, until somebody reads it. In a lock only because bodies cannot be shared between threads otherwise.
+    pub(crate) body: Mutex<Body>,
     /// The kinds at the time of the request.
     pub(crate) registry: Arc<Registry>,
     /// The kind asked for.
@@ -61,7 +63,7 @@ impl Call {
 
     /// Takes the body, up to the configured limit.
     pub(crate) async fn body(&mut self, server: &Server) -> Result<bytes::Bytes> {
-        let body = std::mem::take(self.request.body_mut());
+        let body = std::mem::take(self.body.get_mut().unwrap_or_else(PoisonError::into_inner));
         crate::body::read(body, server.config.max_request_bytes).await
     }
 }

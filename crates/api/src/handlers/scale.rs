@@ -30,7 +30,7 @@ pub(super) async fn serve(server: &Arc<Server>, call: &mut Call) -> Result<Respo
     let mut write = Write::new(call)?;
     let content_type = call.content_type().to_owned();
     let bytes = call.body(server).await?;
-    let wanted: Box<dyn Fn(&Value, &Write) -> Result<Value> + Send> = match call.target.verb {
+    let wanted: Box<dyn Fn(&Value, &Write) -> Result<Value> + Send + Sync> = match call.target.verb {
         Verb::Update => {
             let scale = body::decode(&bytes, Format::of(Some(&content_type))?)?.value;
             Box::new(move |_, _| Ok(scale.clone()))

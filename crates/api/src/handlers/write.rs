@@ -18,7 +18,7 @@ use crate::{
     body::{self, Decoded, Format},
     deletion,
     object::{self, Encoded, meta},
-    registry::{Registry, Resource},
+    registry::Resource,
     request::Query,
     server::Server,
     status::{Error, Result},
@@ -39,8 +39,6 @@ enum FieldValidation {
 pub(crate) struct Write {
     /// The kind.
     pub(crate) resource: Arc<Resource>,
-    /// All kinds.
-    pub(crate) registry: Arc<Registry>,
     /// Namespace of the object, empty for cluster scope.
     pub(crate) namespace: String,
     /// Subresource, empty for the object itself.
@@ -86,7 +84,6 @@ impl Write {
         let query = &call.query;
         Ok(Self {
             resource,
-            registry: call.registry.clone(),
             namespace: call.target.namespace.clone(),
             subresource: call.target.subresource.clone(),
             user: call.user.clone(),
@@ -108,10 +105,9 @@ impl Write {
     }
 
     /// A write that the server makes for itself.
-    pub(crate) fn internal(registry: Arc<Registry>, resource: Arc<Resource>, namespace: &str, manager: &str) -> Self {
+    pub(crate) fn internal(resource: Arc<Resource>, namespace: &str, manager: &str) -> Self {
         Self {
             resource,
-            registry,
             namespace: namespace.to_owned(),
             subresource: String::new(),
             user: User::api_server(),

@@ -112,7 +112,10 @@ async fn authorised(server: &Arc<Server>, request: Request<Body>, target: Target
         Target::Resource(target) => {
             let registry = server.registry.get();
             let resource = registry.find(&target.group, &target.version, &target.resource)?.clone();
-            handlers::serve(server, Call { target, query, user, request, registry, resource }).await
+            let (head, body) = request.into_parts();
+            let request = Request::from_parts(head, ());
+            let call = Call { target, query, user, request, body: body.into(), registry, resource };
+            handlers::serve(server, call).await
         }
     }
 }

@@ -76,6 +76,7 @@ impl Controller for Rollouts {
         }
         let sets: Vec<Arc<ReplicaSet>> =
             claim::claim(context, NAME, deployment.as_ref(), &deployment.spec.selector).await?;
+        let plan = {
         let pods = context.cache::<Pod>();
         let running = |set: &ReplicaSet| {
             let uid = set.uid().unwrap_or_default();
@@ -83,7 +84,8 @@ impl Controller for Rollouts {
             !pods.filter(alive).is_empty()
         };
         let observed = Observed { deployment: &deployment, sets: &sets, now: now(), running: &running };
-        let plan = plan::plan(&observed);
+        plan::plan(&observed)
+        };
         let mut failure = None;
         for step in &plan.steps {
             if let Err(error) = carry_out(context, &deployment, step).await {

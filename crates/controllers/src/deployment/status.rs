@@ -245,7 +245,3 @@ fn set(
 fn some(count: i32) -> Option<i32> {
     (count != 0).then_some(count)
 }
-
-#[cfg(test)]
-#[path = "status_tests.rs"]
-mod tests;

@@ -229,16 +229,14 @@ fn selects(observed: &Observed<'_>, term: &PodAffinityTerm, owner: &Pod, other: 
 /// Required pod affinity and anti-affinity, of the pod and of those that are there.
 fn affinity(observed: &Observed<'_>, places: &[Place], candidate: &Place, pod: &Arc<Pod>, why: &mut Vec<String>) {
     let rules = pod.spec.as_ref().and_then(|spec| spec.affinity.as_ref());
-    let same_domain = |key: &str| {
+    let same_domain = |key: &str| -> Vec<&Arc<Pod>> {
         let domain = topology(candidate, key);
-        places
-            .iter()
-            .filter(move |place| domain.is_some() && topology(place, key) == domain)
-            .flat_map(|place| place.pods.iter())
+        let same = places.iter().filter(|place| domain.is_some() && topology(place, key) == domain);
+        same.flat_map(|place| place.pods.iter()).collect()
     };
     let required = rules.and_then(|rules| rules.pod_affinity.as_ref());
     for term in required.iter().flat_map(|r| r.required_during_scheduling_ignored_during_execution.iter().flatten()) {
-        let found = same_domain(&term.topology_key).any(|other| selects(observed, term, pod, other));
+        let found = same_domain(&term.topology_key).into_iter().any(|other| selects(observed, term, pod, other));
         // The first pod of a group that wants to be together has nobody to be with.
         let alone = || {
             let nobody = places.iter().flat_map(|place| &place.pods).all(|other| !selects(observed, term, pod, other));
@@ -251,7 +249,7 @@ fn affinity(observed: &Observed<'_>, places: &[Place], candidate: &Place, pod: &
     }
     let anti = rules.and_then(|rules| rules.pod_anti_affinity.as_ref());
     for term in anti.iter().flat_map(|r| r.required_during_scheduling_ignored_during_execution.iter().flatten()) {
-        if same_domain(&term.topology_key).any(|other| selects(observed, term, pod, other)) {
+        if same_domain(&term.topology_key).into_iter().any(|other| selects(observed, term, pod, other)) {
             why.push("node(s) didn't match pod anti-affinity rules".to_owned());
             return;
         }

@@ -88,12 +88,24 @@ mod tests {
 
     #[test]
     fn only_known_schemes_are_accepted() {
-        for url in ["https://git.example.org/a/b.git", "ssh://git@example.org/a", "git@example.org:a/b.git", "http://127.0.0.1:8080/x"] {
+        for url in [
+            "https://git.example.org/a/b.git",
+            "ssh://git@example.org/a",
+            "git@example.org:a/b.git",
+            "http://127.0.0.1:8080/x",
+        ] {
             assert_eq!(Location::parse(url).unwrap(), Location::Remote(url.to_owned()));
         }
         for url in [
-            "", "--upload-pack=touch /tmp/x", "ext::sh -c id", "gopher://x/y", "https://", "ssh://-oProxyCommand=x/y", "a@-o:b",
-            "relative/path", "https://host\n/x",
+            "",
+            "--upload-pack=touch /tmp/x",
+            "ext::sh -c id",
+            "gopher://x/y",
+            "https://",
+            "ssh://-oProxyCommand=x/y",
+            "a@-o:b",
+            "relative/path",
+            "https://host\n/x",
         ] {
             assert!(Location::parse(url).is_err(), "{url:?}");
         }

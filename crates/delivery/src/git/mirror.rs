@@ -5,10 +5,7 @@ use std::{
     fmt,
     path::{Path, PathBuf},
     sync::atomic::AtomicBool,
-    sync::{
-        Arc,
-        atomic::Ordering,
-    },
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
@@ -76,7 +73,9 @@ impl Mirror {
         let references = self.fetch(&repository, revision, &interrupt)?;
         let id = find(&references, revision)
             .or_else(|| super::resolve_local(&repository, &self.url, revision).ok())
-            .ok_or_else(|| self.failure(format!("revision {revision:?} does not exist: give a branch, a tag or a commit")))?;
+            .ok_or_else(|| {
+                self.failure(format!("revision {revision:?} does not exist: give a branch, a tag or a commit"))
+            })?;
         let id = super::resolve_local(&repository, &self.url, &id.to_string())?;
         Ok((repository, id))
     }

@@ -87,14 +87,17 @@ impl CommitTree {
                 return Ok((path, *blob));
             }
             let target = self.blob(&path, blob.id)?;
-            let target = String::from_utf8(target)
-                .map_err(|_| RenderError::Path { path: path.clone(), problem: "is a link whose target is not UTF-8" })?;
+            let target = String::from_utf8(target).map_err(|_| RenderError::Path {
+                path: path.clone(),
+                problem: "is a link whose target is not UTF-8",
+            })?;
             let directory = path.rsplit_once('/').map_or("", |(directory, _)| directory);
             if target.starts_with('/') {
                 return Err(RenderError::Path { path, problem: "is a link that leaves the repository" });
             }
-            path = normalize(&format!("{directory}/{target}").trim_start_matches('/').to_owned())
-                .map_err(|_| RenderError::Path { path: path.clone(), problem: "is a link that leaves the repository" })?;
+            path = normalize(format!("{directory}/{target}").trim_start_matches('/')).map_err(|_| {
+                RenderError::Path { path: path.clone(), problem: "is a link that leaves the repository" }
+            })?;
         }
         Err(RenderError::Path { path, problem: "is a chain of links that is too long" })
     }
@@ -126,7 +129,8 @@ impl Tree for CommitTree {
 
     fn is_directory(&self, path: &str) -> bool {
         let prefix = format!("{path}/");
-        path.is_empty() || self.entries.range(prefix.clone()..).next().is_some_and(|(next, _)| next.starts_with(&prefix))
+        path.is_empty()
+            || self.entries.range(prefix.clone()..).next().is_some_and(|(next, _)| next.starts_with(&prefix))
     }
 }
 
@@ -141,8 +145,10 @@ pub struct DirectoryTree {
 impl DirectoryTree {
     /// Lists the files below `root`, without `.git`.
     pub fn new(root: &Path) -> Result<Self, Error> {
-        let failure =
-            |path: &Path, error: std::io::Error| Error::Repository { url: path.display().to_string(), message: error.to_string() };
+        let failure = |path: &Path, error: std::io::Error| Error::Repository {
+            url: path.display().to_string(),
+            message: error.to_string(),
+        };
         let mut files = Vec::new();
         let mut pending = vec![(root.to_owned(), String::new())];
         while let Some((directory, prefix)) = pending.pop() {

@@ -1,6 +1,18 @@
 //! Cells of `kubectl get`, as a real cluster shows them. One file for each family of kinds; every cell is a pure function of
 //! the object and the time.
 
+pub(crate) mod admission;
+pub(crate) mod autoscaling;
+pub(crate) mod cluster;
+pub(crate) mod config;
+pub(crate) mod event;
+pub(crate) mod jobs;
+pub(crate) mod network;
+pub(crate) mod pod;
+pub(crate) mod rbac;
+pub(crate) mod storage;
+pub(crate) mod workloads;
+
 use std::{borrow::Cow, sync::Arc};
 
 use jiff::Timestamp;
@@ -12,10 +24,11 @@ use crate::{Column, ColumnType, age};
 pub(crate) const NONE: &str = "<none>";
 
 /// A text column.
-pub(crate) fn text<T: Into<Value>>(name: &'static str, description: &'static str, cell: fn(&Value) -> T) -> Column
-where
-    T: 'static,
-{
+pub(crate) fn text<T: Into<Value> + 'static>(
+    name: &'static str,
+    description: &'static str,
+    cell: fn(&Value) -> T,
+) -> Column {
     column(name, ColumnType::String, description, move |object, _| cell(object).into())
 }
 
@@ -32,14 +45,17 @@ pub(crate) fn field(name: &'static str, description: &'static str, pointer: &'st
 }
 
 /// A text column that shows one field, or `absent`.
-pub(crate) fn field_or(name: &'static str, description: &'static str, pointer: &'static str, absent: &'static str) -> Column {
-    column(name, ColumnType::String, description, move |object, _| {
-        match object.pointer(pointer) {
-            Some(Value::String(text)) if !text.is_empty() => text.as_str().into(),
-            Some(Value::Bool(value)) => value.to_string().into(),
-            Some(Value::Number(value)) => value.to_string().into(),
-            _ => absent.into(),
-        }
+pub(crate) fn field_or(
+    name: &'static str,
+    description: &'static str,
+    pointer: &'static str,
+    absent: &'static str,
+) -> Column {
+    column(name, ColumnType::String, description, move |object, _| match object.pointer(pointer) {
+        Some(Value::String(text)) if !text.is_empty() => text.as_str().into(),
+        Some(Value::Bool(value)) => value.to_string().into(),
+        Some(Value::Number(value)) => value.to_string().into(),
+        _ => absent.into(),
     })
 }
 

@@ -27,14 +27,16 @@ pub fn from_crd(crd: &Value) -> Result<Vec<Kind>, Vec<Cause>> {
     }
     let spec = crd.at("spec").unwrap_or(&Value::Null);
     let names = spec.at("names").unwrap_or(&Value::Null);
-    let stored = spec.items("versions").iter().find(|version| version.flag("storage")).and_then(|version| version.text("name"));
+    let stored =
+        spec.items("versions").iter().find(|version| version.flag("storage")).and_then(|version| version.text("name"));
     let served = spec.items("versions").iter().enumerate().filter(|(_, version)| version.flag("served"));
     served.map(|(index, version)| version_kind(spec, names, stored.unwrap_or_default(), index, version)).collect()
 }
 
 fn version_kind(spec: &Value, names: &Value, stored: &str, index: usize, version: &Value) -> Result<Kind, Vec<Cause>> {
     let text = |value: &Value, key: &str| Cow::Owned(value.text(key).unwrap_or_default().to_owned());
-    let all = |key: &str| names.items(key).iter().filter_map(Value::as_str).map(|name| Cow::Owned(name.to_owned())).collect();
+    let all =
+        |key: &str| names.items(key).iter().filter_map(Value::as_str).map(|name| Cow::Owned(name.to_owned())).collect();
     let kind: Cow<'static, str> = text(names, "kind");
     let group: Cow<'static, str> = text(spec, "group");
     let name: Cow<'static, str> = text(version, "name");
@@ -63,6 +65,7 @@ fn version_kind(spec: &Value, names: &Value, stored: &str, index: usize, version
         columns: columns::columns(version),
         selectable_fields: version.items("selectableFields").iter().filter_map(selectable_field).collect(),
         schema: Arc::new(move || Arc::clone(&schema)),
+        definitions: None,
         hooks: Hooks::default(),
         custom: true,
         group,
@@ -109,5 +112,4 @@ fn selectable_field(field: &Value) -> Option<(Cow<'static, str>, Cow<'static, st
 }
 
 #[cfg(test)]
-#[path = "tests.rs"]
 mod tests;

@@ -50,8 +50,15 @@ fn sentences(causes: &[Cause]) -> Vec<String> {
 #[test]
 fn served_versions_become_kinds() {
     let kinds = from_crd(&shirts()).unwrap();
-    let names: Vec<_> = kinds.iter().map(|kind| format!("{kind:?} {} {} {}", kind.plural, kind.singular, kind.list_kind)).collect();
-    assert_eq!(names, ["stable.example.com/v1 Shirt shirts shirt ShirtList", "stable.example.com/v1beta1 Shirt shirts shirt ShirtList"]);
+    let names: Vec<_> =
+        kinds.iter().map(|kind| format!("{kind:?} {} {} {}", kind.plural, kind.singular, kind.list_kind)).collect();
+    assert_eq!(
+        names,
+        [
+            "stable.example.com/v1 Shirt shirts shirt ShirtList",
+            "stable.example.com/v1beta1 Shirt shirts shirt ShirtList"
+        ]
+    );
     let [stored, beta] = &kinds[..] else { panic!("two kinds") };
     assert!(stored.custom && stored.namespaced && stored.status && stored.stored_as.is_none());
     assert_eq!(stored.short_names, ["sh"]);
@@ -78,7 +85,8 @@ fn additional_columns_show_what_their_path_finds() {
         "status": {"conditions": [{"type": "Ready", "status": "True"}]},
     });
     let now: Timestamp = "2026-01-01T03:12:00Z".parse().unwrap();
-    let cells = |kind: &Kind, object: &Value| kind.columns.iter().map(|column| (column.cell)(object, now)).collect::<Vec<_>>();
+    let cells =
+        |kind: &Kind, object: &Value| kind.columns.iter().map(|column| (column.cell)(object, now)).collect::<Vec<_>>();
     assert_eq!(Value::from(cells(&kinds[0], &object)), json!(["polo", "blue", "True", 3, "3h12m"]));
     assert_eq!(Value::from(cells(&kinds[0], &json!({}))), json!(["", null, null, null, null]));
     assert_eq!(Value::from(cells(&kinds[1], &object)), json!(["polo", "3h12m"]), "without columns of its own: the age");
@@ -99,7 +107,10 @@ fn broken_definitions_are_refused_with_a_sentence() {
             "spec.scope: Unsupported value: \"Galaxy\": supported values: \"Cluster\", \"Namespaced\"",
         ),
         (|crd| crd["spec"]["group"] = json!(""), "spec.group: Required value"),
-        (|crd| crd["spec"]["group"] = json!("example"), "spec.group: Invalid value: \"example\": should be a domain with at least one dot"),
+        (
+            |crd| crd["spec"]["group"] = json!("example"),
+            "spec.group: Invalid value: \"example\": should be a domain with at least one dot",
+        ),
         (
             |crd| crd["spec"]["group"] = json!("x.k8s.io"),
             "metadata.annotations[api-approved.kubernetes.io]: Required value: groups under k8s.io and kubernetes.io need the address of their approval",
@@ -129,7 +140,10 @@ fn broken_definitions_are_refused_with_a_sentence() {
             |crd| crd["spec"]["conversion"] = json!({"strategy": "Webhook"}),
             "spec.conversion.strategy: Forbidden: conversion webhooks are not called: use strategy None, or serve one version only",
         ),
-        (|crd| crd["spec"]["versions"] = json!([]), "spec.versions: Required value: must have exactly one version marked as storage version"),
+        (
+            |crd| crd["spec"]["versions"] = json!([]),
+            "spec.versions: Required value: must have exactly one version marked as storage version",
+        ),
         (
             |crd| crd["spec"]["names"]["listKind"] = json!("Shirt"),
             "spec.names.listKind: Invalid value: \"Shirt\": kind and listKind may not be the same",

@@ -50,13 +50,22 @@ pub(crate) fn validate_update(new: &Value, old: &Value) -> Vec<Cause> {
     ] {
         findings.immutable(&path, new.path(keys), old.path(keys));
     }
-    let declared: HashSet<_> =
-        new.at("spec").map_or(&[][..], |spec| spec.items("versions")).iter().filter_map(|version| version.text("name")).collect();
+    let declared: HashSet<_> = new
+        .at("spec")
+        .map_or(&[][..], |spec| spec.items("versions"))
+        .iter()
+        .filter_map(|version| version.text("name"))
+        .collect();
     let status = Path::new("status");
     let stored = status.field("storedVersions");
-    for (index, version) in new.at("status").map_or(&[][..], |status| status.items("storedVersions")).iter().enumerate() {
+    for (index, version) in new.at("status").map_or(&[][..], |status| status.items("storedVersions")).iter().enumerate()
+    {
         if version.as_str().is_some_and(|version| !declared.contains(version)) {
-            findings.invalid(&stored.index(index), version, "missing from spec.versions; objects may still be stored in it");
+            findings.invalid(
+                &stored.index(index),
+                version,
+                "missing from spec.versions; objects may still be stored in it",
+            );
         }
     }
     findings.0
@@ -73,7 +82,10 @@ fn validate_group(crd: &Value, spec: &Value, findings: &mut Findings) {
     if protected && crd.path(&["metadata", "annotations", APPROVAL]).is_none() {
         let metadata = Path::new("metadata");
         let annotations = metadata.field("annotations");
-        findings.required(&annotations.key(APPROVAL), "groups under k8s.io and kubernetes.io need the address of their approval");
+        findings.required(
+            &annotations.key(APPROVAL),
+            "groups under k8s.io and kubernetes.io need the address of their approval",
+        );
     }
 }
 
@@ -93,7 +105,11 @@ fn validate_names(names_value: &Value, findings: &mut Findings) {
         if let Some(name) = names_value.filled(key)
             && let Err(detail) = names::dns1035_label(&name.to_lowercase())
         {
-            findings.invalid_text(&path.field(key), name, format_args!("may have mixed case, but should otherwise match: {detail}"));
+            findings.invalid_text(
+                &path.field(key),
+                name,
+                format_args!("may have mixed case, but should otherwise match: {detail}"),
+            );
         }
     }
     if let Some(kind) = names_value.filled("kind").filter(|kind| names_value.text("listKind") == Some(kind)) {
@@ -110,7 +126,10 @@ fn validate_names(names_value: &Value, findings: &mut Findings) {
 }
 
 fn validate_identity(crd: &Value, spec: &Value, findings: &mut Findings) {
-    let (Some(plural), Some(group)) = (spec.path(&["names", "plural"]).and_then(Value::as_str), spec.text("group")) else { return };
+    let (Some(plural), Some(group)) = (spec.path(&["names", "plural"]).and_then(Value::as_str), spec.text("group"))
+    else {
+        return;
+    };
     let name = crd.at("metadata").and_then(|metadata| metadata.text("name")).unwrap_or_default();
     if name != format!("{plural}.{group}") {
         let metadata = Path::new("metadata");
@@ -221,7 +240,11 @@ fn validate_scale(path: &Path<'_>, scale: &Value, findings: &mut Findings) {
             Some(text) => {
                 let plain = JsonPath::parse(text).ok().and_then(|parsed| parsed.pointer()).is_some();
                 if !plain || !roots.iter().any(|root| text.starts_with(root)) {
-                    findings.invalid_text(&path, text, format_args!("should be a json path under {}", roots.join(" or ")));
+                    findings.invalid_text(
+                        &path,
+                        text,
+                        format_args!("should be a json path under {}", roots.join(" or ")),
+                    );
                 }
             }
         }

@@ -59,14 +59,15 @@ pub(crate) fn prepare_secret(_: Strategy, new: &mut Value, _: Option<&Value>) ->
     }
     for (key, value) in new.entries("stringData") {
         if !value.is_string() && !value.is_null() {
-            let detail = format!("the value of key {key:?} must be a UTF-8 string, not {}; quote it in YAML", type_name(value));
+            let detail =
+                format!("the value of key {key:?} must be a UTF-8 string, not {}; quote it in YAML", type_name(value));
             findings.invalid_secret(&path.key(key), detail);
         }
     }
     if !findings.0.is_empty() {
         return Err(findings.0);
     }
-    if let Some(Value::Object(texts)) = new.take("stringData")
+    if let Some(Value::Object(texts)) = new.remove("stringData")
         && let Some(data) = new.object_mut("data")
     {
         for (key, text) in texts {
@@ -126,7 +127,9 @@ fn validate_type(secret: &Value, findings: &mut Findings) {
 }
 
 fn json_value(secret: &Value, key: &str, findings: &mut Findings) {
-    let Some(value) = secret.path(&["data", key]).and_then(Value::as_str) else { return findings.required(&DATA.key(key), "") };
+    let Some(value) = secret.path(&["data", key]).and_then(Value::as_str) else {
+        return findings.required(&DATA.key(key), "");
+    };
     if STANDARD.decode(value).is_ok_and(|bytes| serde_json::from_slice::<serde::de::IgnoredAny>(&bytes).is_err()) {
         findings.invalid_secret(&DATA.key(key), "<secret contents redacted>: must be JSON");
     }
@@ -154,13 +157,18 @@ fn check_base64(path: &Path<'_>, value: &Value, findings: &mut Findings) -> usiz
         return 0;
     };
     // Go's decoder, which the API is defined by, skips line breaks.
-    let decoded =
-        if text.contains(['\n', '\r']) { STANDARD.decode(text.replace(['\n', '\r'], "")) } else { STANDARD.decode(text) };
+    let decoded = if text.contains(['\n', '\r']) {
+        STANDARD.decode(text.replace(['\n', '\r'], ""))
+    } else {
+        STANDARD.decode(text)
+    };
     match decoded {
         Ok(bytes) => bytes.len(),
         Err(error) => {
             let position = match error {
-                DecodeError::InvalidByte(position, _) | DecodeError::InvalidLastSymbol { index: position, .. } => position,
+                DecodeError::InvalidByte(position, _) | DecodeError::InvalidLastSymbol { offset: position, .. } => {
+                    position
+                }
                 DecodeError::InvalidLength(_) | DecodeError::InvalidPadding => text.len(),
             };
             let detail = format!(

@@ -13,7 +13,13 @@ use crate::{
 };
 
 /// A container; `volumes` are the names that the pod declares.
-pub(super) fn validate(path: &Path<'_>, container: &Value, volumes: &HashSet<&str>, init: bool, findings: &mut Findings) {
+pub(super) fn validate(
+    path: &Path<'_>,
+    container: &Value,
+    volumes: &HashSet<&str>,
+    init: bool,
+    findings: &mut Findings,
+) {
     match container.filled("name") {
         None => findings.required(&path.field("name"), ""),
         Some(name) => findings.rule(&path.field("name"), name, names::dns1123_label),
@@ -25,9 +31,17 @@ pub(super) fn validate(path: &Path<'_>, container: &Value, volumes: &HashSet<&st
         }
         Some(_) => {}
     }
-    findings.one_of(&path.field("imagePullPolicy"), container.filled("imagePullPolicy"), &["Always", "IfNotPresent", "Never"]);
+    findings.one_of(
+        &path.field("imagePullPolicy"),
+        container.filled("imagePullPolicy"),
+        &["Always", "IfNotPresent", "Never"],
+    );
     let message_policies = ["File", "FallbackToLogsOnError"];
-    findings.one_of(&path.field("terminationMessagePolicy"), container.filled("terminationMessagePolicy"), &message_policies);
+    findings.one_of(
+        &path.field("terminationMessagePolicy"),
+        container.filled("terminationMessagePolicy"),
+        &message_policies,
+    );
     validate_ports(&path.field("ports"), container, findings);
     validate_environment(path, container, findings);
     validate_mounts(&path.field("volumeMounts"), container, volumes, findings);
@@ -53,7 +67,12 @@ pub(super) fn validate(path: &Path<'_>, container: &Value, volumes: &HashSet<&st
         }
         for moment in ["postStart", "preStop"] {
             if let Some(handler) = lifecycle.at(moment) {
-                probe::validate_handler(&path.field(moment), handler, &["exec", "httpGet", "tcpSocket", "sleep"], findings);
+                probe::validate_handler(
+                    &path.field(moment),
+                    handler,
+                    &["exec", "httpGet", "tcpSocket", "sleep"],
+                    findings,
+                );
             }
         }
     }
@@ -110,7 +129,11 @@ fn validate_environment(path: &Path<'_>, container: &Value, findings: &mut Findi
         }
         let sources = ["fieldRef", "resourceFieldRef", "configMapKeyRef", "secretKeyRef", "fileKeyRef"];
         match sources.iter().filter(|source| from.at(source).is_some()).count() {
-            0 => findings.invalid_text(&path, "", "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef` or `secretKeyRef`"),
+            0 => findings.invalid_text(
+                &path,
+                "",
+                "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef` or `secretKeyRef`",
+            ),
             1 => {}
             _ => findings.invalid_text(&path, "", "may not have more than one field specified at a time"),
         }
@@ -182,7 +205,9 @@ fn validate_mounts(path: &Path<'_>, container: &Value, volumes: &HashSet<&str>, 
         }
         match mount.filled("mountPath") {
             None => findings.required(&path.field("mountPath"), ""),
-            Some(target) if !targets.insert(target) => findings.invalid_text(&path.field("mountPath"), target, "must be unique"),
+            Some(target) if !targets.insert(target) => {
+                findings.invalid_text(&path.field("mountPath"), target, "must be unique")
+            }
             Some(_) => {}
         }
         for key in ["subPath", "subPathExpr"] {
@@ -191,7 +216,11 @@ fn validate_mounts(path: &Path<'_>, container: &Value, volumes: &HashSet<&str>, 
             }
         }
         if mount.filled("subPath").is_some() && mount.filled("subPathExpr").is_some() {
-            findings.invalid(&path.field("subPathExpr"), &mount["subPathExpr"], "subPathExpr and subPath are mutually exclusive");
+            findings.invalid(
+                &path.field("subPathExpr"),
+                &mount["subPathExpr"],
+                "subPathExpr and subPath are mutually exclusive",
+            );
         }
         let propagations = ["None", "HostToContainer", "Bidirectional"];
         findings.one_of(&path.field("mountPropagation"), mount.filled("mountPropagation"), &propagations);

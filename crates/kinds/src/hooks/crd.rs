@@ -33,10 +33,12 @@ pub(crate) fn prepare(strategy: Strategy, new: &mut Value, old: Option<&Value>) 
     }
     let names = new.path(&["spec", "names"]).cloned().unwrap_or_else(empty);
     let versions = new.at("spec").map_or(&[][..], |spec| spec.items("versions"));
-    let storage = versions.iter().find(|version| version.flag("storage")).and_then(|version| version.at("name")).cloned();
+    let storage =
+        versions.iter().find(|version| version.flag("storage")).and_then(|version| version.at("name")).cloned();
     let created = new.path(&["metadata", "creationTimestamp"]).cloned();
     let conditions = old.and_then(|old| old.path(&["status", "conditions"])).cloned();
-    let mut stored: Vec<Value> = old.and_then(|old| old.at("status")).map_or(&[][..], |status| status.items("storedVersions")).to_vec();
+    let mut stored: Vec<Value> =
+        old.and_then(|old| old.at("status")).map_or(&[][..], |status| status.items("storedVersions")).to_vec();
     stored.extend(storage.filter(|storage| !stored.contains(storage)));
 
     let Some(status) = new.object_mut("status") else { return Ok(()) };

@@ -44,7 +44,11 @@ pub(crate) fn validate(strategy: Strategy, new: &Value, _: Option<&Value>) -> Ve
             }
         }
     }
-    findings.one_of(&SPEC.field("concurrencyPolicy"), spec.filled("concurrencyPolicy"), &["Allow", "Forbid", "Replace"]);
+    findings.one_of(
+        &SPEC.field("concurrencyPolicy"),
+        spec.filled("concurrencyPolicy"),
+        &["Allow", "Forbid", "Replace"],
+    );
     for key in ["startingDeadlineSeconds", "successfulJobsHistoryLimit", "failedJobsHistoryLimit"] {
         findings.non_negative(&SPEC.field(key), spec.int(key));
     }
@@ -91,13 +95,19 @@ fn check_schedule(schedule: &str) -> Result<(), String> {
     if fields.len() != ranges.len() {
         return Err(format!("expected exactly 5 fields, found {}: {schedule}", fields.len()));
     }
-    fields.iter().zip(ranges).try_for_each(|(field, range)| field.split(',').try_for_each(|part| check_part(part, range)))
+    fields
+        .iter()
+        .zip(ranges)
+        .try_for_each(|(field, range)| field.split(',').try_for_each(|part| check_part(part, range)))
 }
 
 fn check_part(part: &str, (low, high, names, first): (u32, u32, &[&str], u32)) -> Result<(), String> {
     let number = |text: &str| {
         let named = names.iter().position(|name| name.eq_ignore_ascii_case(text)).and_then(|at| u32::try_from(at).ok());
-        let value = named.map(|at| at + first).or_else(|| text.parse().ok()).ok_or_else(|| format!("failed to parse {text:?}"))?;
+        let value = named
+            .map(|at| at + first)
+            .or_else(|| text.parse().ok())
+            .ok_or_else(|| format!("failed to parse {text:?}"))?;
         if (low..=high).contains(&value) { Ok(value) } else { Err(format!("{value} is not between {low} and {high}")) }
     };
     let (range, step) = part.split_once('/').map_or((part, None), |(range, step)| (range, Some(step)));
@@ -125,7 +135,17 @@ mod tests {
         for schedule in ["*/30 * * * *", "0 3 * * 1-5", "@hourly", "@every 5m", "0 0 1 JAN sun", "0,15 8-18/2 * * *"] {
             assert_eq!(check_schedule(schedule), Ok(()), "{schedule}");
         }
-        for schedule in ["", "* * * *", "60 * * * *", "* * 0 * *", "5-1 * * * *", "*/0 * * * *", "@never", "TZ=UTC * * * * *", "a * * * *"] {
+        for schedule in [
+            "",
+            "* * * *",
+            "60 * * * *",
+            "* * 0 * *",
+            "5-1 * * * *",
+            "*/0 * * * *",
+            "@never",
+            "TZ=UTC * * * * *",
+            "a * * * *",
+        ] {
             assert!(check_schedule(schedule).is_err(), "{schedule}");
         }
     }

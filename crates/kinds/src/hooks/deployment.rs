@@ -48,7 +48,11 @@ pub(crate) fn validate(strategy: Strategy, new: &Value, old: Option<&Value>) -> 
     if let (Some(deadline), Some(ready)) = (spec.int("progressDeadlineSeconds"), spec.int("minReadySeconds"))
         && deadline <= ready
     {
-        findings.invalid(&SPEC.field("progressDeadlineSeconds"), &deadline.into(), "must be greater than minReadySeconds");
+        findings.invalid(
+            &SPEC.field("progressDeadlineSeconds"),
+            &deadline.into(),
+            "must be greater than minReadySeconds",
+        );
     }
     validate_strategy(spec, &mut findings);
     if let Some(old) = old {
@@ -66,7 +70,8 @@ fn validate_strategy(spec: &Value, findings: &mut Findings) {
     if strategy.text("type") == Some("Recreate") {
         return findings.forbidden(&rolling_path, "may not be specified when strategy `type` is 'Recreate'");
     }
-    let unavailable = selector::int_or_percent(&rolling_path.field("maxUnavailable"), rolling.at("maxUnavailable"), findings);
+    let unavailable =
+        selector::int_or_percent(&rolling_path.field("maxUnavailable"), rolling.at("maxUnavailable"), findings);
     let surge = selector::int_or_percent(&rolling_path.field("maxSurge"), rolling.at("maxSurge"), findings);
     if unavailable.0.is_some_and(|percent| percent > 100) {
         let value = rolling.at("maxUnavailable").unwrap_or(&Value::Null);

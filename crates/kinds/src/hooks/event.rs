@@ -23,7 +23,7 @@ const RENAMED: [(&str, &str); 7] = [
 
 pub(crate) fn to_stored(event: &mut Value) {
     for (core, newer) in RENAMED {
-        if let Some(value) = event.take(newer) {
+        if let Some(value) = event.remove(newer) {
             event.set(core, value);
         }
     }
@@ -32,7 +32,7 @@ pub(crate) fn to_stored(event: &mut Value) {
 
 pub(crate) fn from_stored(event: &mut Value) {
     for (core, newer) in RENAMED {
-        if let Some(value) = event.take(core) {
+        if let Some(value) = event.remove(core) {
             event.set(newer, value);
         }
     }
@@ -64,7 +64,9 @@ pub(crate) fn validate_events(strategy: Strategy, new: &Value, old: Option<&Valu
     let mut findings = Findings::default();
     if strategy == Strategy::Create {
         namespaces_agree(new, "regarding", &mut findings);
-        for (key, limit) in [("reportingController", 128), ("reportingInstance", 128), ("action", 128), ("reason", 128), ("note", 1024)] {
+        for (key, limit) in
+            [("reportingController", 128), ("reportingInstance", 128), ("action", 128), ("reason", 128), ("note", 1024)]
+        {
             let path = Path::new(key);
             match new.filled(key) {
                 None if key == "note" => {}
@@ -81,10 +83,22 @@ pub(crate) fn validate_events(strategy: Strategy, new: &Value, old: Option<&Valu
         let path = Path::new("type");
         match new.filled("type") {
             Some("Normal" | "Warning") => {}
-            other => findings.invalid_text(&path, other.unwrap_or_default(), "has invalid value: must be Normal or Warning"),
+            other => {
+                findings.invalid_text(&path, other.unwrap_or_default(), "has invalid value: must be Normal or Warning")
+            }
         }
     } else if let Some(old) = old {
-        for key in ["regarding", "related", "action", "reason", "note", "type", "eventTime", "reportingController", "reportingInstance"] {
+        for key in [
+            "regarding",
+            "related",
+            "action",
+            "reason",
+            "note",
+            "type",
+            "eventTime",
+            "reportingController",
+            "reportingInstance",
+        ] {
             findings.immutable(&Path::new(key), new.at(key), old.at(key));
         }
     }

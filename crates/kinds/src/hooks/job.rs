@@ -14,7 +14,8 @@ const CONTROLLER_UID: &str = "batch.kubernetes.io/controller-uid";
 const JOB_NAME: &str = "batch.kubernetes.io/job-name";
 
 pub(crate) fn default(object: &mut Value) {
-    let labels = object.path(&["spec", "template", "metadata", "labels"]).filter(|labels| !is_empty(Some(labels))).cloned();
+    let labels =
+        object.path(&["spec", "template", "metadata", "labels"]).filter(|labels| !is_empty(Some(labels))).cloned();
     if let Some(labels) = labels
         && let Some(metadata) = object.object_mut("metadata")
         && is_empty(metadata.at("labels"))
@@ -45,7 +46,10 @@ pub(crate) fn default(object: &mut Value) {
 
 /// A new Job selects its pods by its own identity, unless it says how itself. Needs `metadata.uid` and `metadata.name`.
 pub(crate) fn prepare(strategy: Strategy, new: &mut Value, old: Option<&Value>) -> Result<(), Vec<Cause>> {
-    if strategy != Strategy::Create || old.is_some() || new.path(&["spec", "manualSelector"]) == Some(&Value::Bool(true)) {
+    if strategy != Strategy::Create
+        || old.is_some()
+        || new.path(&["spec", "manualSelector"]) == Some(&Value::Bool(true))
+    {
         return Ok(());
     }
     let read = |key: &str| new.path(&["metadata", key]).and_then(Value::as_str).map(str::to_owned);
@@ -80,7 +84,11 @@ pub(crate) fn validate(strategy: Strategy, new: &Value, old: Option<&Value>) -> 
     if spec.at("selector").is_some_and(|selector| !selector::selects(selector, labels)) {
         let template = path.field("template");
         let metadata = template.field("metadata");
-        findings.invalid(&metadata.field("labels"), labels.unwrap_or(&Value::Null), "`selector` does not match template `labels`");
+        findings.invalid(
+            &metadata.field("labels"),
+            labels.unwrap_or(&Value::Null),
+            "`selector` does not match template `labels`",
+        );
     }
     if let Some(old) = old.and_then(|old| old.at("spec")) {
         validate_update(&path, spec, old, &mut findings);
@@ -89,7 +97,14 @@ pub(crate) fn validate(strategy: Strategy, new: &Value, old: Option<&Value>) -> 
 }
 
 pub(super) fn validate_spec(path: &Path<'_>, spec: &Value, findings: &mut Findings) {
-    for key in ["parallelism", "completions", "activeDeadlineSeconds", "backoffLimit", "ttlSecondsAfterFinished", "backoffLimitPerIndex"] {
+    for key in [
+        "parallelism",
+        "completions",
+        "activeDeadlineSeconds",
+        "backoffLimit",
+        "ttlSecondsAfterFinished",
+        "backoffLimitPerIndex",
+    ] {
         findings.non_negative(&path.field(key), spec.int(key));
     }
     findings.one_of(&path.field("completionMode"), spec.filled("completionMode"), &["NonIndexed", "Indexed"]);
@@ -111,7 +126,8 @@ pub(super) fn validate_spec(path: &Path<'_>, spec: &Value, findings: &mut Findin
 
 /// What a Job does is settled when it is made; the template may change while it is suspended and has not begun.
 fn validate_update(path: &Path<'_>, new: &Value, old: &Value, findings: &mut Findings) {
-    for key in ["selector", "completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy", "successPolicy"] {
+    for key in ["selector", "completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy", "successPolicy"]
+    {
         findings.immutable(&path.field(key), new.at(key), old.at(key));
     }
     if new.text("completionMode") != Some("Indexed") {

@@ -28,6 +28,8 @@ pub(crate) fn prepare(strategy: Strategy, new: &mut Value, old: Option<&Value>) 
     match (strategy, old) {
         (Strategy::Subresource, _) => {}
         (_, None) => {
+            // Again, for a name that was generated after defaulting.
+            default(new);
             new.set("status", json!({"phase": "Active"}));
             if let Some(spec) = new.object_mut("spec") {
                 let missing = !spec.items("finalizers").iter().any(|finalizer| finalizer == FINALIZER);

@@ -65,15 +65,20 @@ pub(crate) fn qos_class(pod: &Value) -> &'static str {
             .collect(),
     };
     let amount = |resources: Option<&Value>, list: &str, name: &str| {
-        resources.and_then(|resources| resources.path(&[list, name])).and_then(quantity::parse).filter(|amount| !amount.is_zero())
+        resources
+            .and_then(|resources| resources.path(&[list, name]))
+            .and_then(quantity::parse)
+            .filter(|amount| !amount.is_zero())
     };
     let says_something = |resources: Option<&Value>| {
-        ["limits", "requests"].iter().any(|list| ["cpu", "memory"].iter().any(|name| amount(resources, list, name).is_some()))
+        ["limits", "requests"]
+            .iter()
+            .any(|list| ["cpu", "memory"].iter().any(|name| amount(resources, list, name).is_some()))
     };
     let guaranteed = |resources: Option<&Value>| {
         ["cpu", "memory"].iter().all(|name| {
             let limit = amount(resources, "limits", name);
-            let request = amount(resources, "requests", name).or_else(|| limit.clone());
+            let request = amount(resources, "requests", name).or(limit);
             limit.is_some() && limit == request
         })
     };

@@ -141,7 +141,8 @@ fn default_http_get(get: &mut Value) {
 }
 
 fn default_volume(volume: &mut Value) {
-    let has_source = volume.as_object().is_some_and(|volume| volume.iter().any(|(key, value)| key != "name" && !value.is_null()));
+    let has_source =
+        volume.as_object().is_some_and(|volume| volume.iter().any(|(key, value)| key != "name" && !value.is_null()));
     if !has_source {
         volume.set("emptyDir", empty());
     }

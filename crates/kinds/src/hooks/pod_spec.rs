@@ -16,7 +16,9 @@ pub(super) fn validate_template(path: &Path<'_>, template: &Value, findings: &mu
     let metadata = path.field("metadata");
     selector::labels(&metadata.field("labels"), template.path(&["metadata", "labels"]), findings);
     let annotations = metadata.field("annotations");
-    for key in template.path(&["metadata", "annotations"]).and_then(Value::as_object).into_iter().flat_map(|map| map.keys()) {
+    for key in
+        template.path(&["metadata", "annotations"]).and_then(Value::as_object).into_iter().flat_map(|map| map.keys())
+    {
         findings.rule(&annotations, &key.to_lowercase(), names::qualified_name);
     }
     let spec = path.field("spec");
@@ -25,7 +27,8 @@ pub(super) fn validate_template(path: &Path<'_>, template: &Value, findings: &mu
         Some(pod) => {
             validate(&spec, pod, findings);
             if !pod.items("ephemeralContainers").is_empty() {
-                findings.forbidden(&spec.field("ephemeralContainers"), "ephemeral containers not allowed in pod template");
+                findings
+                    .forbidden(&spec.field("ephemeralContainers"), "ephemeral containers not allowed in pod template");
             }
         }
     }
@@ -38,7 +41,11 @@ pub(super) fn validate(path: &Path<'_>, spec: &Value, findings: &mut Findings) {
     findings.one_of(&path.field("restartPolicy"), spec.filled("restartPolicy"), &["Always", "OnFailure", "Never"]);
     let dns_policies = ["ClusterFirst", "ClusterFirstWithHostNet", "Default", "None"];
     findings.one_of(&path.field("dnsPolicy"), spec.filled("dnsPolicy"), &dns_policies);
-    findings.one_of(&path.field("preemptionPolicy"), spec.filled("preemptionPolicy"), &["Never", "PreemptLowerPriority"]);
+    findings.one_of(
+        &path.field("preemptionPolicy"),
+        spec.filled("preemptionPolicy"),
+        &["Never", "PreemptLowerPriority"],
+    );
     findings.non_negative(&path.field("terminationGracePeriodSeconds"), spec.int("terminationGracePeriodSeconds"));
     if let Some(deadline) = spec.at("activeDeadlineSeconds").and_then(Value::as_i64) {
         findings.range(&path.field("activeDeadlineSeconds"), Some(deadline), 1, i64::from(i32::MAX));
@@ -120,7 +127,11 @@ fn validate_security(path: &Path<'_>, spec: &Value, findings: &mut Findings) {
     let Some(security) = spec.at("securityContext") else { return };
     container::validate_ids(path, security, findings);
     findings.range(&path.field("fsGroup"), security.int("fsGroup"), 0, i64::from(i32::MAX));
-    findings.one_of(&path.field("fsGroupChangePolicy"), security.filled("fsGroupChangePolicy"), &["OnRootMismatch", "Always"]);
+    findings.one_of(
+        &path.field("fsGroupChangePolicy"),
+        security.filled("fsGroupChangePolicy"),
+        &["OnRootMismatch", "Always"],
+    );
     let groups = path.field("supplementalGroups");
     for (index, group) in security.items("supplementalGroups").iter().enumerate() {
         findings.range(&groups.index(index), group.as_i64(), 0, i64::from(i32::MAX));
@@ -138,7 +149,11 @@ fn validate_security(path: &Path<'_>, spec: &Value, findings: &mut Findings) {
                     && part.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_'))
             });
         if !valid {
-            findings.invalid_text(&path, name, "must have at most 253 characters and consist of lower case words separated by dots");
+            findings.invalid_text(
+                &path,
+                name,
+                "must have at most 253 characters and consist of lower case words separated by dots",
+            );
         } else if !seen.insert(name) {
             findings.duplicate(&path, &name.into());
         }
@@ -152,7 +167,8 @@ fn validate_tolerations(path: &Path<'_>, spec: &Value, findings: &mut Findings) 
         match toleration.filled("key") {
             Some(key) => findings.rule(&path.field("key"), key, names::qualified_name),
             None if operator != Some("Exists") => {
-                let detail = "operator must be Exists when `key` is empty, which means \"match all values and all keys\"";
+                let detail =
+                    "operator must be Exists when `key` is empty, which means \"match all values and all keys\"";
                 findings.invalid_text(&path.field("operator"), operator.unwrap_or_default(), detail);
             }
             None => {}
@@ -166,7 +182,11 @@ fn validate_tolerations(path: &Path<'_>, spec: &Value, findings: &mut Findings) 
         findings.one_of(&path.field("effect"), toleration.filled("effect"), &effects);
         if toleration.at("tolerationSeconds").is_some() && toleration.filled("effect") != Some("NoExecute") {
             let effect = toleration.filled("effect").unwrap_or_default();
-            findings.invalid_text(&path.field("effect"), effect, "effect must be 'NoExecute' when `tolerationSeconds` is set");
+            findings.invalid_text(
+                &path.field("effect"),
+                effect,
+                "effect must be 'NoExecute' when `tolerationSeconds` is set",
+            );
         }
     }
 }

@@ -27,10 +27,15 @@ pub(super) fn validate(path: &Path<'_>, new: &Value, old: &Value, findings: &mut
     }
     validate_deadline(path, new, old, findings);
     let kept = old.items("tolerations").iter().all(|toleration| {
-        new.items("tolerations").iter().any(|candidate| toleration_without_time(candidate) == toleration_without_time(toleration))
+        new.items("tolerations")
+            .iter()
+            .any(|candidate| toleration_without_time(candidate) == toleration_without_time(toleration))
     });
     if !kept {
-        findings.forbidden(&path.field("tolerations"), "existing toleration can not be modified except its tolerationSeconds");
+        findings.forbidden(
+            &path.field("tolerations"),
+            "existing toleration can not be modified except its tolerationSeconds",
+        );
     }
     let gates = new.items("schedulingGates");
     if gates.iter().any(|gate| !old.items("schedulingGates").contains(gate)) {
@@ -47,7 +52,9 @@ fn validate_deadline(path: &Path<'_>, new: &Value, old: &Value, findings: &mut F
         (Some(before), Some(now)) if now > before => {
             findings.invalid(&path, &now.into(), "must be less than or equal to previous value");
         }
-        (Some(_), None) => findings.invalid(&path, &Value::Null, "must not update from a positive integer to nil value"),
+        (Some(_), None) => {
+            findings.invalid(&path, &Value::Null, "must not update from a positive integer to nil value")
+        }
         (_, Some(now)) => findings.positive(&path, Some(now)),
         (_, None) => {}
     }
@@ -55,7 +62,7 @@ fn validate_deadline(path: &Path<'_>, new: &Value, old: &Value, findings: &mut F
 
 fn toleration_without_time(toleration: &Value) -> Value {
     let mut toleration = toleration.clone();
-    toleration.take("tolerationSeconds");
+    toleration.remove("tolerationSeconds");
     toleration
 }
 
@@ -63,17 +70,17 @@ fn toleration_without_time(toleration: &Value) -> Value {
 fn fixed_part(spec: &Value, old: &Value) -> Value {
     let mut fixed = spec.clone();
     for list in ["initContainers", "containers"] {
-        fixed.items_mut(list).for_each(|container| drop(container.take("image")));
+        fixed.items_mut(list).for_each(|container| drop(container.remove("image")));
     }
     for key in ["activeDeadlineSeconds", "tolerations", "schedulingGates", "ephemeralContainers"] {
-        fixed.take(key);
+        fixed.remove(key);
     }
     if old.int("terminationGracePeriodSeconds").is_some_and(|seconds| seconds < 0) {
-        fixed.take("terminationGracePeriodSeconds");
+        fixed.remove("terminationGracePeriodSeconds");
     }
     if !old.items("schedulingGates").is_empty() {
-        fixed.take("nodeSelector");
-        fixed.take("affinity");
+        fixed.remove("nodeSelector");
+        fixed.remove("affinity");
     }
     if let Some(fields) = fixed.as_object_mut() {
         fields.retain(|_, value| !is_empty(Some(value)));

@@ -60,7 +60,8 @@ fn validate_source(path: &Path<'_>, volume: &Value, findings: &mut Findings) {
     }
     if let Some(host_path) = volume.at("hostPath") {
         let path = path.field("hostPath");
-        let kinds = ["", "DirectoryOrCreate", "Directory", "FileOrCreate", "File", "Socket", "CharDevice", "BlockDevice"];
+        let kinds =
+            ["", "DirectoryOrCreate", "Directory", "FileOrCreate", "File", "Socket", "CharDevice", "BlockDevice"];
         findings.one_of(&path.field("type"), host_path.text("type"), &kinds);
         if let Some(target) = host_path.filled("path").filter(|target| target.split('/').any(|part| part == "..")) {
             findings.invalid_text(&path.field("path"), target, "must not contain '..'");
@@ -87,7 +88,11 @@ fn validate_source(path: &Path<'_>, volume: &Value, findings: &mut Findings) {
             if let Some(token) = source.at("serviceAccountToken") {
                 let path = path.field("serviceAccountToken");
                 if let Some(seconds) = token.int("expirationSeconds").filter(|seconds| *seconds < 600) {
-                    findings.invalid(&path.field("expirationSeconds"), &seconds.into(), "may not specify a duration less than 10 minutes");
+                    findings.invalid(
+                        &path.field("expirationSeconds"),
+                        &seconds.into(),
+                        "may not specify a duration less than 10 minutes",
+                    );
                 }
                 match token.filled("path") {
                     None => findings.required(&path.field("path"), ""),

@@ -58,7 +58,11 @@ pub(super) fn validate_handler(path: &Path<'_>, handler: &Value, kinds: &[&str],
             let name = header.text("name").unwrap_or_default();
             if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-') {
                 let path = headers.index(index);
-                findings.invalid_text(&path.field("name"), name, "a valid HTTP header must consist of alphanumeric characters or '-'");
+                findings.invalid_text(
+                    &path.field("name"),
+                    name,
+                    "a valid HTTP header must consist of alphanumeric characters or '-'",
+                );
             }
         }
     }

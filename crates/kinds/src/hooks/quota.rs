@@ -51,7 +51,9 @@ pub(crate) fn validate_limit_range(_: Strategy, new: &Value, _: Option<&Value>) 
                 container::validate_quantity(&path.key(name), value, &mut findings);
             }
         }
-        for (small, large) in [("min", "max"), ("defaultRequest", "default"), ("default", "max"), ("min", "defaultRequest")] {
+        for (small, large) in
+            [("min", "max"), ("defaultRequest", "default"), ("default", "max"), ("min", "defaultRequest")]
+        {
             let path = path.field(small);
             for (name, value) in limit.entries(small) {
                 let bound = limit.path(&[large, name]).and_then(quantity::parse);
@@ -89,4 +91,10 @@ pub(crate) fn validate_resource_quota(_: Strategy, new: &Value, old: Option<&Val
 /// Amounts rather than numbers of objects.
 fn is_divisible(name: &str) -> bool {
     ["cpu", "memory", "ephemeral-storage", "storage"].contains(&name)
+}
+
+pub(crate) fn default_resource_quota(object: &mut Value) {
+    if let Some(hard) = object.path_mut(&["spec", "hard"]) {
+        pod_defaults::quantities(hard);
+    }
 }

@@ -23,7 +23,8 @@ pub(crate) fn default_replica_set(object: &mut Value) {
 /// As for a ReplicaSet; selector and labels follow the template where they are absent.
 pub(crate) fn default_replication_controller(object: &mut Value) {
     default_replica_set(object);
-    let labels = object.path(&["spec", "template", "metadata", "labels"]).filter(|labels| !is_empty(Some(labels))).cloned();
+    let labels =
+        object.path(&["spec", "template", "metadata", "labels"]).filter(|labels| !is_empty(Some(labels))).cloned();
     let Some(labels) = labels else { return };
     if let Some(spec) = object.at_mut("spec")
         && is_empty(spec.at("selector"))
@@ -81,7 +82,11 @@ pub(crate) fn validate_replication_controller(strategy: Strategy, new: &Value, _
     let matches = spec.entries("selector").all(|(key, value)| labels.and_then(|labels| labels.get(key)) == Some(value));
     if !matches {
         let metadata = path.field("metadata");
-        findings.invalid(&metadata.field("labels"), labels.unwrap_or(&Value::Null), "`selector` does not match template `labels`");
+        findings.invalid(
+            &metadata.field("labels"),
+            labels.unwrap_or(&Value::Null),
+            "`selector` does not match template `labels`",
+        );
     }
     findings.0
 }

@@ -26,10 +26,17 @@ pub(super) fn validate(path: &Path<'_>, selector: &Value, findings: &mut Finding
                 findings.required(&path.field("values"), "must be specified when `operator` is 'In' or 'NotIn'");
             }
             Some("Exists" | "DoesNotExist") if !values.is_empty() => {
-                findings.forbidden(&path.field("values"), "may not be specified when `operator` is 'Exists' or 'DoesNotExist'");
+                findings.forbidden(
+                    &path.field("values"),
+                    "may not be specified when `operator` is 'Exists' or 'DoesNotExist'",
+                );
             }
             Some("In" | "NotIn" | "Exists" | "DoesNotExist") => {}
-            other => findings.invalid_text(&path.field("operator"), other.unwrap_or_default(), "not a valid selector operator"),
+            other => findings.invalid_text(
+                &path.field("operator"),
+                other.unwrap_or_default(),
+                "not a valid selector operator",
+            ),
         }
     }
 }
@@ -47,11 +54,14 @@ pub(super) fn labels(path: &Path<'_>, labels: Option<&Value>, findings: &mut Fin
 /// Whether a `LabelSelector` selects the labels.
 pub(super) fn selects(selector: &Value, labels: Option<&Value>) -> bool {
     let label = |key: &str| labels.and_then(|labels| labels.text(key));
-    let all_equal = selector.entries("matchLabels").all(|(key, value)| label(key).is_some_and(|label| Some(label) == value.as_str()));
+    let all_equal = selector
+        .entries("matchLabels")
+        .all(|(key, value)| label(key).is_some_and(|label| Some(label) == value.as_str()));
     all_equal
         && selector.items("matchExpressions").iter().all(|expression| {
             let value = label(expression.text("key").unwrap_or_default());
-            let listed = value.is_some_and(|value| expression.items("values").iter().any(|listed| listed.as_str() == Some(value)));
+            let listed = value
+                .is_some_and(|value| expression.items("values").iter().any(|listed| listed.as_str() == Some(value)));
             match expression.text("operator") {
                 Some("In") => listed,
                 Some("NotIn") => !listed,
@@ -84,7 +94,11 @@ pub(super) fn workload(spec: &Value, findings: &mut Findings) {
     if selector.is_some_and(|selector| !selects(selector, labels)) {
         let metadata = template_path.field("metadata");
         let empty = Value::Object(serde_json::Map::new());
-        findings.invalid(&metadata.field("labels"), labels.unwrap_or(&empty), "`selector` does not match template `labels`");
+        findings.invalid(
+            &metadata.field("labels"),
+            labels.unwrap_or(&empty),
+            "`selector` does not match template `labels`",
+        );
     }
     let pod = template_path.field("spec");
     always_restarts(&pod, template, findings);
@@ -95,12 +109,17 @@ pub(super) fn always_restarts(path: &Path<'_>, template: &Value, findings: &mut 
     let policy = template.path(&["spec", "restartPolicy"]).and_then(Value::as_str);
     findings.one_of(&path.field("restartPolicy"), policy, &["Always"]);
     if template.path(&["spec", "activeDeadlineSeconds"]).is_some() {
-        findings.forbidden(&path.field("activeDeadlineSeconds"), "activeDeadlineSeconds in this workload is not supported");
+        findings
+            .forbidden(&path.field("activeDeadlineSeconds"), "activeDeadlineSeconds in this workload is not supported");
     }
 }
 
 /// `25%` or `3`: (percent, whole number).
-pub(super) fn int_or_percent(path: &Path<'_>, value: Option<&Value>, findings: &mut Findings) -> (Option<i64>, Option<i64>) {
+pub(super) fn int_or_percent(
+    path: &Path<'_>,
+    value: Option<&Value>,
+    findings: &mut Findings,
+) -> (Option<i64>, Option<i64>) {
     match value {
         Some(Value::Number(number)) => {
             findings.non_negative(path, number.as_i64());
@@ -109,7 +128,11 @@ pub(super) fn int_or_percent(path: &Path<'_>, value: Option<&Value>, findings: &
         Some(Value::String(text)) => {
             let percent = text.strip_suffix('%').and_then(|digits| digits.parse::<u32>().ok());
             if percent.is_none() {
-                findings.invalid_text(path, text, "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%')");
+                findings.invalid_text(
+                    path,
+                    text,
+                    "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%')",
+                );
             }
             (percent.map(i64::from), None)
         }

@@ -89,10 +89,10 @@ pub(crate) fn prepare(strategy: Strategy, new: &mut Value, old: Option<&Value>) 
 fn release_addresses(spec: &mut Value, old: &Value) {
     for key in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy"] {
         if spec.at(key) == old.at(key) {
-            spec.take(key);
+            spec.remove(key);
         }
     }
-    spec.items_mut("ports").for_each(|port| drop(port.take("nodePort")));
+    spec.items_mut("ports").for_each(|port| drop(port.remove("nodePort")));
 }
 
 fn keep_allocated(spec: &mut Value, old: &Value) {
@@ -116,13 +116,15 @@ fn keep_allocated(spec: &mut Value, old: &Value) {
         if needs && needed && port.int("nodePort").is_none_or(|number| number == 0) {
             allocated.into_iter().for_each(|number| port.set("nodePort", number.clone()));
         } else if !needs && needed && port.at("nodePort") == allocated {
-            port.take("nodePort");
+            port.remove("nodePort");
         }
     }
     if !needs && spec.items("externalIPs").is_empty() && spec.text("type") == Some("ClusterIP") {
-        for key in ["externalTrafficPolicy", "allocateLoadBalancerNodePorts", "healthCheckNodePort", "loadBalancerClass"] {
+        for key in
+            ["externalTrafficPolicy", "allocateLoadBalancerNodePorts", "healthCheckNodePort", "loadBalancerClass"]
+        {
             if spec.at(key) == old.at(key) {
-                spec.take(key);
+                spec.remove(key);
             }
         }
     }
@@ -206,7 +208,9 @@ fn validate_ports(spec: &Value, kind: &str, findings: &mut Findings) {
 fn validate_addresses(spec: &Value, kind: &str, findings: &mut Findings) {
     let path = SPEC.field("clusterIP");
     match (kind, spec.filled("clusterIP")) {
-        ("ExternalName", Some(_)) => findings.forbidden(&SPEC.field("clusterIPs"), "may not be set when `type` is 'ExternalName'"),
+        ("ExternalName", Some(_)) => {
+            findings.forbidden(&SPEC.field("clusterIPs"), "may not be set when `type` is 'ExternalName'")
+        }
         ("NodePort" | "LoadBalancer", Some("None")) => {
             findings.invalid_text(&path, "None", format_args!("may not be set to 'None' for {kind} services"));
         }
@@ -223,7 +227,9 @@ fn validate_addresses(spec: &Value, kind: &str, findings: &mut Findings) {
     let external_name = SPEC.field("externalName");
     match (kind, spec.filled("externalName")) {
         ("ExternalName", None) => findings.required(&external_name, ""),
-        ("ExternalName", Some(name)) => findings.rule(&external_name, name.trim_end_matches('.'), names::dns1123_subdomain),
+        ("ExternalName", Some(name)) => {
+            findings.rule(&external_name, name.trim_end_matches('.'), names::dns1123_subdomain)
+        }
         _ => {}
     }
     let external = SPEC.field("externalIPs");

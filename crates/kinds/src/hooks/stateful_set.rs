@@ -66,12 +66,19 @@ pub(crate) fn validate(strategy: Strategy, new: &Value, old: Option<&Value>) -> 
     for key in ["replicas", "minReadySeconds", "revisionHistoryLimit"] {
         findings.non_negative(&SPEC.field(key), spec.int(key));
     }
-    findings.one_of(&SPEC.field("podManagementPolicy"), spec.filled("podManagementPolicy"), &["OrderedReady", "Parallel"]);
+    findings.one_of(
+        &SPEC.field("podManagementPolicy"),
+        spec.filled("podManagementPolicy"),
+        &["OrderedReady", "Parallel"],
+    );
     if let Some(update) = spec.at("updateStrategy") {
         let path = SPEC.field("updateStrategy");
         findings.one_of(&path.field("type"), update.filled("type"), &["RollingUpdate", "OnDelete"]);
         let rolling = path.field("rollingUpdate");
-        findings.non_negative(&rolling.field("partition"), update.path(&["rollingUpdate", "partition"]).and_then(Value::as_i64));
+        findings.non_negative(
+            &rolling.field("partition"),
+            update.path(&["rollingUpdate", "partition"]).and_then(Value::as_i64),
+        );
     }
     let retention = SPEC.field("persistentVolumeClaimRetentionPolicy");
     for key in ["whenDeleted", "whenScaled"] {

@@ -1,27 +1,30 @@
 //! Group core, version v1.
 
 use k8s_openapi::api::core::v1::{
-    Binding, ConfigMap, Endpoints, Event, LimitRange, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, PodTemplate,
-    ReplicationController, ResourceQuota, Secret, Service, ServiceAccount,
+    Binding, ConfigMap, Endpoints, Event, LimitRange, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod,
+    PodTemplate, ReplicationController, ResourceQuota, Secret, Service, ServiceAccount,
 };
 
 use crate::{
-    
+    columns, hooks,
     row::{Row, row},
 };
 
 pub(super) fn rows() -> Vec<Row> {
     vec![
-        row::<Binding>().review(),
-        row::<ConfigMap>().short(&["cm"]),
+        row::<Binding>().review().validate(hooks::pod_misc::validate_binding),
+        row::<ConfigMap>()
+            .short(&["cm"])
+            .columns(columns::config::config_map())
+            .validate(hooks::config::validate_config_map),
         row::<Endpoints>()
             .short(&["ep"])
-            
-            
-            ,
+            .columns(columns::network::endpoints())
+            .default(hooks::endpoints::default_endpoints)
+            .validate(hooks::endpoints::validate_endpoints),
         row::<Event>()
             .short(&["ev"])
-            
+            .columns(columns::event::core())
             .selectable(&[
                 "involvedObject.kind",
                 "involvedObject.namespace",
@@ -35,43 +38,43 @@ pub(super) fn rows() -> Vec<Row> {
                 "type",
             ])
             .selectable_as("source", "/source/component")
-            
-            ,
+            .default(hooks::event::default_core)
+            .validate(hooks::event::validate_core),
         row::<LimitRange>()
             .short(&["limits"])
-            
-            ,
+            .default(hooks::quota::default_limit_range)
+            .validate(hooks::quota::validate_limit_range),
         row::<Namespace>()
             .short(&["ns"])
             .status()
             .endpoints(&["finalize"])
-            
+            .columns(columns::cluster::namespace())
             .selectable(&["status.phase"])
-            
-            
-            ,
+            .default(hooks::namespace::default)
+            .prepare(hooks::namespace::prepare)
+            .validate(hooks::namespace::validate),
         row::<Node>()
             .short(&["no"])
             .status()
             .endpoints(&["proxy"])
-            
+            .columns(columns::cluster::node())
             .selectable(&["spec.unschedulable"])
-            
-            ,
+            .default(hooks::node::default)
+            .validate(hooks::node::validate),
         row::<PersistentVolumeClaim>()
             .short(&["pvc"])
             .status()
-            
-            
-            
-            ,
+            .columns(columns::storage::claim())
+            .default(hooks::claim::default)
+            .prepare(hooks::claim::prepare)
+            .validate(hooks::claim::validate),
         row::<PersistentVolume>()
             .short(&["pv"])
             .status()
-            
-            
-            
-            ,
+            .columns(columns::storage::volume())
+            .default(hooks::volume::default)
+            .prepare(hooks::volume::prepare)
+            .validate(hooks::volume::validate),
         row::<Pod>()
             .short(&["po"])
             .category("all")
@@ -87,7 +90,7 @@ pub(super) fn rows() -> Vec<Row> {
                 "proxy",
                 "resize",
             ])
-            
+            .columns(columns::pod::pod())
             .selectable(&[
                 "spec.nodeName",
                 "spec.restartPolicy",
@@ -98,47 +101,48 @@ pub(super) fn rows() -> Vec<Row> {
                 "status.podIP",
                 "status.nominatedNodeName",
             ])
-            
-            
-            ,
+            .default(hooks::pod::default)
+            .prepare(hooks::pod::prepare)
+            .validate(hooks::pod::validate),
         row::<PodTemplate>()
-            
-            
-            ,
+            .columns(columns::pod::template())
+            .default(hooks::pod_misc::default_template)
+            .validate(hooks::pod_misc::validate_template),
         row::<ReplicationController>()
             .short(&["rc"])
             .category("all")
             .status()
             .scale("/spec/selector")
-            
+            .columns(columns::workloads::replica_set())
             .selectable(&["status.replicas"])
-            
-            ,
+            .default(hooks::replicas::default_replication_controller)
+            .validate(hooks::replicas::validate_replication_controller),
         row::<ResourceQuota>()
             .short(&["quota"])
             .status()
-            
-            ,
+            .columns(columns::config::resource_quota())
+            .default(hooks::quota::default_resource_quota)
+            .validate(hooks::quota::validate_resource_quota),
         row::<Secret>()
-            
+            .columns(columns::config::secret())
             .selectable(&["type"])
-            
-            
-            ,
+            .default(hooks::config::default_secret)
+            .prepare(hooks::config::prepare_secret)
+            .validate(hooks::config::validate_secret),
         row::<ServiceAccount>()
             .short(&["sa"])
             .endpoints(&["token"])
-            
-            ,
+            .columns(columns::config::service_account())
+            .validate(hooks::config::validate_service_account),
         row::<Service>()
             .short(&["svc"])
             .category("all")
             .status()
             .endpoints(&["proxy"])
-            
+            .columns(columns::network::service())
             .selectable(&["spec.clusterIP", "spec.type"])
-            
-            
-            ,
+            .default(hooks::service::default)
+            .prepare(hooks::service::prepare)
+            .validate(hooks::service::validate),
     ]
 }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use k8s_openapi::api::events::v1::Event;
 
 use crate::{
-    StoredAs, 
+    StoredAs, columns, hooks,
     row::{Row, row},
 };
 
@@ -13,7 +13,7 @@ pub(super) fn rows() -> Vec<Row> {
     vec![
         row::<Event>()
             .short(&["ev"])
-            
+            .columns(columns::event::events())
             .selectable(&[
                 "regarding.kind",
                 "regarding.namespace",
@@ -30,9 +30,9 @@ pub(super) fn rows() -> Vec<Row> {
                 group: Cow::Borrowed(""),
                 version: Cow::Borrowed("v1"),
                 kind: Cow::Borrowed("Event"),
-                to_stored: None,
-                from_stored: None,
+                to_stored: Some(hooks::event::to_stored),
+                from_stored: Some(hooks::event::from_stored),
             })
-            ,
+            .validate(hooks::event::validate_events),
     ]
 }

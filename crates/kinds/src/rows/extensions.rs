@@ -6,7 +6,7 @@ use k8s_openapi::{
 };
 
 use crate::{
-    
+    columns, hooks,
     row::{Row, row},
 };
 
@@ -15,14 +15,14 @@ pub(super) fn rows() -> Vec<Row> {
         row::<APIService>()
             .category("api-extensions")
             .status()
-            
-            ,
+            .columns(columns::cluster::api_service())
+            .validate(hooks::cluster::validate_api_service),
         row::<CustomResourceDefinition>()
             .short(&["crd", "crds"])
             .category("api-extensions")
             .status()
-            
-            
-            ,
+            .default(hooks::crd::default)
+            .prepare(hooks::crd::prepare)
+            .validate(hooks::crd::validate),
     ]
 }

@@ -2,21 +2,23 @@
 
 use k8s_openapi::api::{
     authentication::v1::{SelfSubjectReview, TokenReview},
-    authorization::v1::{LocalSubjectAccessReview, SelfSubjectAccessReview, SelfSubjectRulesReview, SubjectAccessReview},
+    authorization::v1::{
+        LocalSubjectAccessReview, SelfSubjectAccessReview, SelfSubjectRulesReview, SubjectAccessReview,
+    },
 };
 
 use crate::{
-
+    hooks,
     row::{Row, row},
 };
 
 pub(super) fn rows() -> Vec<Row> {
     vec![
         row::<SelfSubjectReview>().review(),
-        row::<TokenReview>().review(),
-        row::<LocalSubjectAccessReview>().review(),
-        row::<SelfSubjectAccessReview>().review(),
-        row::<SelfSubjectRulesReview>().review(),
-        row::<SubjectAccessReview>().review(),
+        row::<TokenReview>().review().validate(hooks::reviews::validate_token_review),
+        row::<LocalSubjectAccessReview>().review().validate(hooks::reviews::validate_local_subject_access_review),
+        row::<SelfSubjectAccessReview>().review().validate(hooks::reviews::validate_self_subject_access_review),
+        row::<SelfSubjectRulesReview>().review().validate(hooks::reviews::validate_self_subject_rules_review),
+        row::<SubjectAccessReview>().review().validate(hooks::reviews::validate_subject_access_review),
     ]
 }

@@ -31,7 +31,7 @@ const IFLA_NET_NS_FD: u16 = 28;
 const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_DATA: u16 = 2;
 const VETH_INFO_PEER: u16 = 1;
-const IFLA_BRPORT_ISOLATED: u16 = 33;
+const IFLA_BRPORT_MODE: u16 = 4;
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
 const RTA_DST: u16 = 1;
@@ -120,15 +120,15 @@ impl Requests {
         self.writer.end();
     }
 
-    /// Forbids the bridge port `index` to exchange frames with other isolated ports.
-    pub(crate) fn isolate(&mut self, index: u32) {
+    /// Lets the bridge send frames back out of the port `index` that they came in at.
+    pub(crate) fn hairpin(&mut self, index: u32) {
         self.begin(RTM_SETLINK, 0);
         let mut header = link_header(index, true);
         if let Some(family) = header.first_mut() {
             *family = libc::AF_BRIDGE as u8;
         }
         self.writer.raw(&header);
-        self.writer.nested(IFLA_PROTINFO, |writer| writer.u8(IFLA_BRPORT_ISOLATED, 1));
+        self.writer.nested(IFLA_PROTINFO, |writer| writer.u8(IFLA_BRPORT_MODE, 1));
         self.writer.end();
     }
 

@@ -88,6 +88,9 @@ pub(crate) enum ElementData {
     Verdict(Verdict),
 }
 
+/// A listed element.
+pub(crate) type KeyAndData = (Vec<u8>, Vec<u8>);
+
 /// Where a base chain hangs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Base {
@@ -100,28 +103,74 @@ pub(crate) struct Base {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Expression {
     /// Bytes of the IPv4 header.
-    Network { offset: u32, length: u32, to: Register },
+    Network {
+        offset: u32,
+        length: u32,
+        to: Register,
+    },
     /// Bytes of the TCP or UDP header.
-    Transport { offset: u32, length: u32, to: Register },
-    Meta { key: u32, to: Register },
-    ConnectionStatus { to: Register },
+    Transport {
+        offset: u32,
+        length: u32,
+        to: Register,
+    },
+    Meta {
+        key: u32,
+        to: Register,
+    },
+    ConnectionStatus {
+        to: Register,
+    },
     /// `fib daddr type`.
-    AddressType { to: Register },
-    Mask { register: Register, mask: [u8; 4] },
-    Compare { register: Register, equal: bool, value: Vec<u8> },
-    Load { to: Register, value: Vec<u8> },
+    AddressType {
+        to: Register,
+    },
+    Mask {
+        register: Register,
+        mask: [u8; 4],
+    },
+    Compare {
+        register: Register,
+        equal: bool,
+        value: Vec<u8>,
+    },
+    Load {
+        to: Register,
+        value: Vec<u8>,
+    },
     Verdict(Verdict),
     /// Ends the rule unless the key is in the set.
-    Member { set: &'static str, key: Register },
+    Member {
+        set: &'static str,
+        key: Register,
+    },
     /// Ends the rule unless the key is in the map; writes the data.
-    Map { set: &'static str, key: Register, to: Register },
+    Map {
+        set: &'static str,
+        key: Register,
+        to: Register,
+    },
     /// Follows the verdict that the map has for the key, if any.
-    VerdictMap { set: &'static str, key: Register },
+    VerdictMap {
+        set: &'static str,
+        key: Register,
+    },
     /// A random number below `modulus`, in host byte order.
-    Random { modulus: u32, to: Register },
+    Random {
+        modulus: u32,
+        to: Register,
+    },
     /// Puts the key with the data into the map, or renews its time.
-    Remember { set: &'static str, key: Register, data: Register, milliseconds: u64 },
-    DestinationNat { address: Register, port: Register },
+    Remember {
+        set: &'static str,
+        key: Register,
+        data: Register,
+        milliseconds: u64,
+    },
+    DestinationNat {
+        address: Register,
+        port: Register,
+    },
     Masquerade,
     RejectTcpReset,
     RejectPortUnreachable,
@@ -162,7 +211,7 @@ pub(crate) fn table_exists(socket: &Socket, table: &str) -> Result<bool, Error> 
 }
 
 /// The elements of a set or map as key and data; verdicts have no data.
-pub(crate) fn elements(socket: &Socket, table: &str, set: &str) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Error> {
+pub(crate) fn elements(socket: &Socket, table: &str, set: &str) -> Result<Vec<KeyAndData>, Error> {
     const LIST: u16 = 3;
     const KEY: u16 = 1;
     const DATA: u16 = 2;

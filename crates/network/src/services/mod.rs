@@ -25,7 +25,8 @@ use crate::{
 
 /// The first change after a quiet time waits this long for its companions: a Service and its slice, say.
 const GATHER: Duration = Duration::from_millis(2);
-/// Transactions begin at least this far apart, because one that removes something waits for the kernel.
+/// After a transaction as much time passes as it took, at most this long: additions are quick and follow each other at
+/// once, while removals, for which the kernel waits, are gathered.
 const WINDOW: Duration = Duration::from_millis(25);
 const RETRY_MIN: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(30);
@@ -59,10 +60,11 @@ pub async fn run_services(network: Arc<Network>, informers: Informers) {
                 Some(next)
             }
         };
+        let rested = Instant::now() + began.elapsed().min(WINDOW);
         if !next_state(&network, &mut follower, &mut catalog, failed).await {
             return;
         }
-        sleep_until((began + WINDOW).max(Instant::now() + GATHER)).await;
+        sleep_until(rested.max(Instant::now() + GATHER)).await;
         while let Some(event) = follower.try_next() {
             follower.apply(&mut catalog, &event);
         }

@@ -30,7 +30,8 @@ pub(crate) struct Options {
 
 /// Every frontend that `catalog` asks for. Where two services ask for the same, the older one gets it.
 pub(crate) fn frontends(catalog: &Catalog, options: &Options) -> BTreeMap<Frontend, Backends> {
-    let mut services: Vec<(&Key, &Service)> = catalog.services().map(|(key, service)| (key, service.as_ref())).collect();
+    let mut services: Vec<(&Key, &Service)> =
+        catalog.services().map(|(key, service)| (key, service.as_ref())).collect();
     services.sort_by_cached_key(|(key, service)| {
         (service.metadata.creation_timestamp.as_ref().map(|time| time.0), (*key).clone())
     });
@@ -97,7 +98,9 @@ fn addresses(service: &Service, spec: &ServiceSpec, port: &ServicePort, options:
 fn serves_load_balancer(spec: &ServiceSpec) -> bool {
     let no_ranges = spec.load_balancer_source_ranges.as_ref().is_none_or(Vec::is_empty);
     if !no_ranges {
-        tracing::warn!("a LoadBalancer Service with loadBalancerSourceRanges is not reachable from outside: remove them");
+        tracing::warn!(
+            "a LoadBalancer Service with loadBalancerSourceRanges is not reachable from outside: remove them"
+        );
     }
     spec.load_balancer_class.is_none() && no_ranges
 }
@@ -192,7 +195,8 @@ mod tests {
     }
 
     fn web(spec: Value) -> [Value; 2] {
-        let ready = json!([{"addresses": ["10.222.0.3"]}, {"addresses": ["10.222.0.2"], "conditions": {"ready": true}}]);
+        let ready =
+            json!([{"addresses": ["10.222.0.3"]}, {"addresses": ["10.222.0.2"], "conditions": {"ready": true}}]);
         [service("web", spec), slice("web", json!([{"port": 8080, "protocol": "TCP"}]), ready)]
     }
 
@@ -244,9 +248,12 @@ mod tests {
 
     #[test]
     fn reserved_ports_and_restricted_services_are_not_offered_on_the_machines_addresses() {
-        let reserved = json!({"type": "LoadBalancer", "clusterIP": "10.223.0.5", "ports": [{"port": 80, "nodePort": 30080}]});
+        let reserved =
+            json!({"type": "LoadBalancer", "clusterIP": "10.223.0.5", "ports": [{"port": 80, "nodePort": 30080}]});
         assert!(!planned(&web(reserved)).iter().any(|line| line.starts_with("0.0.0.0:80/")));
-        for extra in [json!({"loadBalancerSourceRanges": ["10.0.0.0/8"]}), json!({"loadBalancerClass": "example.org/x"})] {
+        for extra in
+            [json!({"loadBalancerSourceRanges": ["10.0.0.0/8"]}), json!({"loadBalancerClass": "example.org/x"})]
+        {
             let mut spec = json!({"type": "LoadBalancer", "clusterIP": "10.223.0.5", "ports": [{"port": 81}]});
             spec.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
             assert_eq!(planned(&web(spec)).len(), 1);
@@ -255,7 +262,8 @@ mod tests {
 
     #[test]
     fn a_load_balancers_address_is_served_unless_it_is_the_machines_own() {
-        let [mut service, slice] = web(json!({"type": "LoadBalancer", "clusterIP": "10.223.0.5", "ports": [{"port": 443}]}));
+        let [mut service, slice] =
+            web(json!({"type": "LoadBalancer", "clusterIP": "10.223.0.5", "ports": [{"port": 443}]}));
         service["status"] = json!({"loadBalancer": {"ingress": [{"ip": "203.0.113.4"}, {"ip": "192.0.2.9"}, {"ip": "203.0.113.5", "ipMode": "Proxy"}]}});
         let lines = planned(&[service, slice]);
         assert_eq!(lines.len(), 2);
@@ -265,9 +273,11 @@ mod tests {
     #[test]
     fn only_ready_endpoints_serve_and_ending_ones_only_as_the_last_resort() {
         let ports = json!([{"port": 8080}]);
-        let ending = json!({"addresses": ["10.222.0.7"], "conditions": {"ready": false, "serving": true, "terminating": true}});
+        let ending =
+            json!({"addresses": ["10.222.0.7"], "conditions": {"ready": false, "serving": true, "terminating": true}});
         let unready = json!({"addresses": ["10.222.0.8"], "conditions": {"ready": false, "serving": false}});
-        let dead = json!({"addresses": ["10.222.0.9"], "conditions": {"ready": false, "serving": false, "terminating": true}});
+        let dead =
+            json!({"addresses": ["10.222.0.9"], "conditions": {"ready": false, "serving": false, "terminating": true}});
         let ready = json!({"addresses": ["10.222.0.2"]});
         let cases = [
             (json!([ending, unready, dead, ready]), "10.222.0.2:8080"),

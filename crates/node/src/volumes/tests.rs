@@ -44,8 +44,8 @@ impl token::TokenIssuer for std::sync::Arc<Issuer> {
             let count = self.0.fetch_add(1, Ordering::SeqCst) + 1;
             let expires = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(self.1);
             let status = TokenRequestStatus {
-                token: format!("{namespace}/{account}#{count}"),
-                expiration_timestamp: Time(expires),
+                token: Some(format!("{namespace}/{account}#{count}")),
+                expiration_timestamp: Some(Time(expires)),
             };
             Ok(TokenRequest { status: Some(status), ..request })
         })

@@ -14,7 +14,7 @@ use k8s_openapi::api::{
 use kube::{Api, Client, api::PostParams};
 
 use super::BoxFuture;
-use crate::error::{Context, Result};
+use crate::error::{Context, Error, Result};
 
 const DEFAULT_EXPIRATION: i64 = 3600;
 
@@ -97,7 +97,7 @@ impl Tokens {
         let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
         let account = pod.spec.as_ref().and_then(|spec| spec.service_account_name.as_deref());
         let request = TokenRequest {
-            spec: TokenRequestSpec {
+            spec: Some(TokenRequestSpec {
                 audiences: Some(audience.map(str::to_owned).into_iter().collect()),
                 bound_object_ref: Some(BoundObjectReference {
                     api_version: Some("v1".into()),
@@ -107,16 +107,19 @@ impl Tokens {
                 }),
                 expiration_seconds: Some(expiration),
                 ..TokenRequestSpec::default()
-            },
+            }),
             ..TokenRequest::default()
         };
         let answer = self.issuer.issue(namespace, account.unwrap_or("default"), request).await?;
         let status = answer.status.unwrap_or_default();
-        let life = Duration::try_from(status.expiration_timestamp.0.duration_since(now)).unwrap_or_default();
+        let (Some(value), Some(expires)) = (status.token, status.expiration_timestamp) else {
+            return Err(Error::config("the API server answered a token request without a token"));
+        };
+        let life = Duration::try_from(expires.0.duration_since(now)).unwrap_or_default();
         let renew_in = life.mul_f64(0.8).min(RENEW_AT_LEAST).max(Duration::from_secs(10));
         let renew_at = now.checked_add(renew_in).unwrap_or(now);
-        self.lock().insert(identity, Cached { value: status.token.clone(), renew_at });
-        Ok(Token { value: status.token, renew_in })
+        self.lock().insert(identity, Cached { value: value.clone(), renew_at });
+        Ok(Token { value, renew_in })
     }
 
     /// Forgets the tokens of a pod that is gone.

@@ -25,7 +25,12 @@ const NAME_ANNOTATIONS: [&str; 2] = ["io.containerd.image.name", "org.opencontai
 const MEMBERS: usize = 100_000;
 
 /// Imports an archive. Blocks; see [`crate::ContainerRuntime::import`].
-pub(crate) fn import(store: &ImageStore, path: &Path, name: Option<&str>, config: Option<Value>) -> Result<Vec<Image>, Error> {
+pub(crate) fn import(
+    store: &ImageStore,
+    path: &Path,
+    name: Option<&str>,
+    config: Option<Value>,
+) -> Result<Vec<Image>, Error> {
     let name = name.map(Reference::parse).transpose()?;
     if name.as_ref().is_some_and(|name| name.digest.is_some()) {
         return Err(Error::InvalidInput { message: "an imported image is named by a tag, not by a digest".into() });
@@ -43,7 +48,9 @@ pub(crate) fn import(store: &ImageStore, path: &Path, name: Option<&str>, config
         }
         _ => {
             let name = name.ok_or_else(|| {
-                Error::image("the archive holds neither index.json nor manifest.json; a plain root file system needs a name")
+                Error::image(
+                    "the archive holds neither index.json nor manifest.json; a plain root file system needs a name",
+                )
             })?;
             import_root(store, path, &plain, &name, config).map(|image| vec![image])
         }
@@ -53,7 +60,9 @@ pub(crate) fn import(store: &ImageStore, path: &Path, name: Option<&str>, config
 fn refuse_config(config: Option<&Value>) -> Result<(), Error> {
     match config {
         None => Ok(()),
-        Some(_) => Err(Error::InvalidInput { message: "config is only for plain root file systems; this archive holds its own".into() }),
+        Some(_) => Err(Error::InvalidInput {
+            message: "config is only for plain root file systems; this archive holds its own".into(),
+        }),
     }
 }
 
@@ -104,7 +113,8 @@ impl Members {
         let mut reader = members.file.try_clone().context(|| "reading the archive")?;
         reader.rewind().context(|| "reading the archive")?;
         let mut archive = tar::Archive::new(reader);
-        let entries = archive.entries_with_seek().map_err(|error| Error::image(format!("it is not a tar archive: {error}")))?;
+        let entries =
+            archive.entries_with_seek().map_err(|error| Error::image(format!("it is not a tar archive: {error}")))?;
         for (count, entry) in entries.enumerate() {
             let entry = entry.map_err(|error| Error::image(format!("the archive is broken: {error}")))?;
             if count >= MEMBERS || count as u64 >= store.limits().entries {
@@ -114,9 +124,15 @@ impl Members {
             let kind = entry.header().entry_type();
             if kind == tar::EntryType::Regular {
                 members.places.insert(name, (entry.raw_file_position(), entry.size()));
-            } else if let (tar::EntryType::Symlink | tar::EntryType::Link, Some(target)) = (kind, entry.link_name_bytes()) {
+            } else if let (tar::EntryType::Symlink | tar::EntryType::Link, Some(target)) =
+                (kind, entry.link_name_bytes())
+            {
                 // Old `docker save` links equal layers to each other, relative to the link's directory.
-                let base = if kind == tar::EntryType::Symlink { name.rsplit_once('/').map_or("", |(base, _)| base) } else { "" };
+                let base = if kind == tar::EntryType::Symlink {
+                    name.rsplit_once('/').map_or("", |(base, _)| base)
+                } else {
+                    ""
+                };
                 if let Some(target) = normalize(base, &String::from_utf8_lossy(&target)) {
                     members.links.insert(name, target);
                 }
@@ -134,7 +150,8 @@ impl Members {
     }
 
     fn open(&mut self, name: &str) -> Result<(impl Read, u64), Error> {
-        let (position, length) = self.place(name).ok_or_else(|| Error::image(format!("{name} is missing in the archive")))?;
+        let (position, length) =
+            self.place(name).ok_or_else(|| Error::image(format!("{name} is missing in the archive")))?;
         let mut file = self.file.try_clone().context(|| "reading the archive")?;
         file.seek(SeekFrom::Start(position)).context(|| "reading the archive")?;
         Ok((BufReader::with_capacity(256 << 10, file.take(length)), length))
@@ -239,7 +256,8 @@ struct Saved {
 
 fn import_docker(store: &ImageStore, archive: &mut Members, rename: Option<&Reference>) -> Result<Vec<Image>, Error> {
     let bytes = archive.read("manifest.json", MANIFEST_BYTES)?;
-    let saved: Vec<Saved> = serde_json::from_slice(&bytes).map_err(|error| Error::image(format!("manifest.json: {error}")))?;
+    let saved: Vec<Saved> =
+        serde_json::from_slice(&bytes).map_err(|error| Error::image(format!("manifest.json: {error}")))?;
     if rename.is_some() && saved.len() > 1 {
         return Err(Error::image("the archive holds several images, so one name does not fit them"));
     }
@@ -310,15 +328,23 @@ pub(crate) fn check_layers(store: &ImageStore, layers: usize, diff_ids: usize) -
     Ok(())
 }
 
-fn import_root(store: &ImageStore, path: &Path, plain: &File, name: &Reference, config: Option<Value>) -> Result<Image, Error> {
+fn import_root(
+    store: &ImageStore,
+    path: &Path,
+    plain: &File,
+    name: &Reference,
+    config: Option<Value>,
+) -> Result<Image, Error> {
     let reading = || format!("reading {}", path.display());
     let config = config.unwrap_or_else(|| json!({}));
-    let _: manifest::ImageConfig = serde_json::from_value(config.clone())
-        .map_err(|error| Error::InvalidInput { message: format!("config is not an image configuration's config object: {error}") })?;
+    let _: manifest::ImageConfig = serde_json::from_value(config.clone()).map_err(|error| Error::InvalidInput {
+        message: format!("config is not an image configuration's config object: {error}"),
+    })?;
     let mut file = plain.try_clone().context(reading)?;
     file.rewind().context(reading)?;
     let length = file.metadata().context(reading)?.len();
-    let (diff_id, _) = HashingReader::new(BufReader::with_capacity(256 << 10, file), length).finish().context(reading)?;
+    let (diff_id, _) =
+        HashingReader::new(BufReader::with_capacity(256 << 10, file), length).finish().context(reading)?;
     let configuration = json!({
         "architecture": manifest::architecture(),
         "os": "linux",

@@ -59,7 +59,8 @@ impl Document {
     /// Reads a manifest or index. A document that could be taken for both is refused (CVE-2021-41190), and so is one whose
     /// `mediaType` contradicts `declared`, the type it was announced with.
     pub(crate) fn parse(bytes: &[u8], declared: Option<&str>) -> Result<Self, Error> {
-        let value: Value = serde_json::from_slice(bytes).map_err(|error| Error::image(format!("the manifest is not JSON: {error}")))?;
+        let value: Value = serde_json::from_slice(bytes)
+            .map_err(|error| Error::image(format!("the manifest is not JSON: {error}")))?;
         let object = value.as_object().ok_or_else(|| Error::image("the manifest is not a JSON object"))?;
         if object.get("schemaVersion").and_then(Value::as_u64) != Some(2) {
             return Err(Error::image("the manifest's schemaVersion is not 2"));
@@ -93,7 +94,9 @@ impl Document {
         let part = |name: &str| object.get(name).cloned().unwrap_or(Value::Null);
         let invalid = |name: &str, error: serde_json::Error| Error::image(format!("the manifest's {name}: {error}"));
         if has_index {
-            return serde_json::from_value(part("manifests")).map(Self::Index).map_err(|error| invalid("manifests", error));
+            return serde_json::from_value(part("manifests"))
+                .map(Self::Index)
+                .map_err(|error| invalid("manifests", error));
         }
         Ok(Self::Manifest(Manifest {
             config: serde_json::from_value(part("config")).map_err(|error| invalid("config", error))?,
@@ -114,7 +117,10 @@ pub(crate) fn architecture() -> &'static str {
 /// The entry of an index that runs here. Entries without a platform only count if there is nothing else.
 pub(crate) fn select_platform(entries: &[Descriptor]) -> Result<&Descriptor, Error> {
     let wanted = |entry: &&Descriptor| {
-        entry.platform.as_ref().is_some_and(|platform| platform.os == "linux" && platform.architecture == architecture())
+        entry
+            .platform
+            .as_ref()
+            .is_some_and(|platform| platform.os == "linux" && platform.architecture == architecture())
     };
     if let Some(entry) = entries.iter().find(wanted) {
         return Ok(entry);
@@ -127,7 +133,11 @@ pub(crate) fn select_platform(entries: &[Descriptor]) -> Result<&Descriptor, Err
                 .filter_map(|entry| entry.platform.as_ref())
                 .map(|platform| format!("{}/{}", platform.os, platform.architecture))
                 .collect();
-            Err(Error::image(format!("there is no image for linux/{}; offered: {}", architecture(), offered.join(", "))))
+            Err(Error::image(format!(
+                "there is no image for linux/{}; offered: {}",
+                architecture(),
+                offered.join(", ")
+            )))
         }
     }
 }
@@ -248,7 +258,8 @@ mod tests {
             platform: Some(Platform { architecture: architecture.into(), os: os.into() }),
             annotations: Default::default(),
         };
-        let entries = [entry("windows", architecture(), 1), entry("linux", architecture(), 2), entry("linux", "s390x", 3)];
+        let entries =
+            [entry("windows", architecture(), 1), entry("linux", architecture(), 2), entry("linux", "s390x", 3)];
         assert_eq!(select_platform(&entries).unwrap().size, 2);
         let error = select_platform(&entries[2..]).unwrap_err().to_string();
         assert!(error.contains("linux/s390x"), "{error}");

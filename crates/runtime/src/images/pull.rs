@@ -17,8 +17,8 @@ use super::{
     digest::Digest,
     import::check_layers,
     manifest::{
-        CONFIG_BYTES, DOCKER_LIST, DOCKER_MANIFEST, Descriptor, Document, ImageDocument, MANIFEST_BYTES, Manifest, OCI_INDEX,
-        OCI_MANIFEST, chain_ids, select_platform,
+        CONFIG_BYTES, DOCKER_LIST, DOCKER_MANIFEST, Descriptor, Document, ImageDocument, MANIFEST_BYTES, Manifest,
+        OCI_INDEX, OCI_MANIFEST, chain_ids, select_platform,
     },
     reference::Reference,
     store::{ImageStore, NewLayer},
@@ -33,7 +33,11 @@ const READ_TIMEOUT: Duration = Duration::from_secs(60);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Pulls an image; see [`crate::ContainerRuntime::pull`].
-pub(crate) async fn pull(store: &Arc<ImageStore>, reference: &str, credentials: &[PullCredentials]) -> Result<Image, Error> {
+pub(crate) async fn pull(
+    store: &Arc<ImageStore>,
+    reference: &str,
+    credentials: &[PullCredentials],
+) -> Result<Image, Error> {
     let parsed = Reference::parse(reference)?;
     let deadline = store.limits().pull_deadline;
     let failed = |message: String| Error::Pull { reference: reference.to_owned(), message };
@@ -51,7 +55,11 @@ struct Source {
     auth: RegistryAuth,
 }
 
-async fn pull_parsed(store: &Arc<ImageStore>, parsed: &Reference, credentials: &[PullCredentials]) -> Result<Image, Error> {
+async fn pull_parsed(
+    store: &Arc<ImageStore>,
+    parsed: &Reference,
+    credentials: &[PullCredentials],
+) -> Result<Image, Error> {
     let attempts = credentials
         .iter()
         .map(|credentials| RegistryAuth::Basic(credentials.username.clone(), credentials.password.clone()))
@@ -83,7 +91,9 @@ impl Source {
         let (registry, repository) = (parsed.registry.clone(), parsed.repository.clone());
         let reference = match (&parsed.digest, &parsed.tag) {
             (Some(digest), _) => RegistryReference::with_digest(registry, repository, digest.to_string()),
-            (None, tag) => RegistryReference::with_tag(registry, repository, tag.clone().unwrap_or_else(|| "latest".into())),
+            (None, tag) => {
+                RegistryReference::with_tag(registry, repository, tag.clone().unwrap_or_else(|| "latest".into()))
+            }
         };
         Self { client, reference, auth }
     }
@@ -150,11 +160,14 @@ impl Source {
         check_layers(store, manifest.layers.len(), diff_ids.len())?;
         let chain = chain_ids(diff_ids);
         let _pins = store.pin(&chain);
-        let missing = manifest.layers.iter().enumerate().filter(|(position, _)| {
-            chain.get(*position).is_none_or(|link| !store.has_layer(link))
-        });
+        let is_missing = |position: usize| chain.get(position).is_none_or(|link| !store.has_layer(link));
+        let missing: Vec<(usize, Descriptor)> =
+            manifest.layers.iter().cloned().enumerate().filter(|(position, _)| is_missing(*position)).collect();
         let mut downloads = stream::iter(missing)
-            .map(|(position, layer)| async move { Ok::<_, Error>((position, layer, self.download(store, layer).await?)) })
+            .map(|(position, layer)| async move {
+                let file = self.download(store, &layer).await?;
+                Ok::<_, Error>((position, layer, file))
+            })
             .buffered(DOWNLOADS);
         while let Some((position, layer, file)) = downloads.try_next().await? {
             let Some(diff_id) = diff_ids.get(position).cloned() else { continue };

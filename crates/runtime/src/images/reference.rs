@@ -31,7 +31,10 @@ impl Reference {
     pub(crate) fn parse(text: &str) -> Result<Self, Error> {
         let refuse = |why: &str| Error::InvalidInput { message: format!("image name {text:?} is not valid: {why}") };
         let (rest, digest) = match text.split_once('@') {
-            Some((rest, digest)) => (rest, Some(Digest::parse(digest).ok_or_else(|| refuse("the digest must be sha256: and 64 hex digits"))?)),
+            Some((rest, digest)) => (
+                rest,
+                Some(Digest::parse(digest).ok_or_else(|| refuse("the digest must be sha256: and 64 hex digits"))?),
+            ),
             None => (text, None),
         };
         let (rest, tag) = match rest.rsplit_once(':') {
@@ -41,7 +44,9 @@ impl Reference {
         if let Some(tag) = tag
             && !is_tag(tag)
         {
-            return Err(refuse("a tag is up to 128 letters, digits, '_', '.', '-' and starts with neither '.' nor '-'"));
+            return Err(refuse(
+                "a tag is up to 128 letters, digits, '_', '.', '-' and starts with neither '.' nor '-'",
+            ));
         }
         let (registry, path) = match rest.split_once('/') {
             Some((first, path)) if first.contains(['.', ':']) || first == "localhost" => (first, path),
@@ -51,7 +56,8 @@ impl Reference {
             return Err(refuse("the registry must be a host name and perhaps a port"));
         }
         let registry = if registry == "index.docker.io" { "docker.io" } else { registry };
-        let repository = if registry == "docker.io" && !path.contains('/') { format!("library/{path}") } else { path.to_owned() };
+        let repository =
+            if registry == "docker.io" && !path.contains('/') { format!("library/{path}") } else { path.to_owned() };
         if registry.len() + 1 + repository.len() > NAME_LENGTH {
             return Err(refuse("it is longer than 255 characters"));
         }
@@ -79,7 +85,9 @@ impl Reference {
     /// Whether plain HTTP is spoken with the registry: only on this machine, as container tools do.
     pub(crate) fn is_insecure(&self) -> bool {
         let host = self.registry.rsplit_once(':').map_or(self.registry.as_str(), |(host, _)| host);
-        host == "localhost" || host == "[::1]" || host.parse::<std::net::Ipv4Addr>().is_ok_and(|address| address.is_loopback())
+        host == "localhost"
+            || host == "[::1]"
+            || host.parse::<std::net::Ipv4Addr>().is_ok_and(|address| address.is_loopback())
     }
 }
 
@@ -142,7 +150,8 @@ fn is_path_component(component: &str) -> bool {
         }
         let separator = rest.bytes().take_while(|byte| b"._-".contains(byte)).count();
         let (separators, after) = rest.split_at(separator);
-        let valid = matches!(separators, "." | "_" | "__") || (!separators.is_empty() && separators.bytes().all(|byte| byte == b'-'));
+        let valid = matches!(separators, "." | "_" | "__")
+            || (!separators.is_empty() && separators.bytes().all(|byte| byte == b'-'));
         if !valid {
             return false;
         }
@@ -186,8 +195,31 @@ mod tests {
     #[test]
     fn bad_names_are_refused() {
         for text in [
-            "", ":", "@", "a:", "A", "a/B", "a//b", "/a", "a/", "../a", "a/..", "a b", "a:b c", "a@sha256:12", "a@md5:ab",
-            "a.b:99999/x", "a.b:/x", "-a.b/x", "a..b/x", "a.b/x___y", "a.b/.x", "a\n", "a:-x", "host:0/x", "a?b/c",
+            "",
+            ":",
+            "@",
+            "a:",
+            "A",
+            "a/B",
+            "a//b",
+            "/a",
+            "a/",
+            "../a",
+            "a/..",
+            "a b",
+            "a:b c",
+            "a@sha256:12",
+            "a@md5:ab",
+            "a.b:99999/x",
+            "a.b:/x",
+            "-a.b/x",
+            "a..b/x",
+            "a.b/x___y",
+            "a.b/.x",
+            "a\n",
+            "a:-x",
+            "host:0/x",
+            "a?b/c",
         ] {
             assert!(Reference::parse(text).is_err(), "{text:?} was accepted");
         }

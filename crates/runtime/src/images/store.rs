@@ -97,6 +97,9 @@ pub(crate) struct Leased {
     pub lower: Vec<String>,
 }
 
+/// Whether a name in a directory belongs to the store.
+type Known<'a> = &'a dyn Fn(&str) -> bool;
+
 /// Keeps layers from being collected while they are not part of an image yet.
 pub(crate) struct Pins<'a> {
     store: &'a ImageStore,
@@ -142,12 +145,8 @@ impl ImageStore {
         }
         let root = fs::canonicalize(root).context(|| format!("resolving {}", root.display()))?;
         let index: Index = durable::read_json(&root.join("index.json"))?.unwrap_or_default();
-        let store = Self {
-            root,
-            limits,
-            state: Mutex::new(State { index, ..State::default() }),
-            unpacking: Mutex::new(()),
-        };
+        let store =
+            Self { root, limits, state: Mutex::new(State { index, ..State::default() }), unpacking: Mutex::new(()) };
         store.sweep()?;
         Ok(store)
     }
@@ -180,7 +179,7 @@ impl ImageStore {
         let blobs: BTreeSet<&str> = state.index.images.keys().map(Digest::hex).collect();
         let known_layer = |name: &str| name == EMPTY_LAYER || layers.contains(name);
         let known_blob = |name: &str| blobs.contains(name);
-        let places: [(&str, &dyn Fn(&str) -> bool); 2] = [("layers", &known_layer), ("blobs/sha256", &known_blob)];
+        let places: [(&str, Known<'_>); 2] = [("layers", &known_layer), ("blobs/sha256", &known_blob)];
         for (directory, known) in places {
             let directory = self.root.join(directory);
             for entry in fs::read_dir(&directory).context(|| format!("listing {}", directory.display()))? {
@@ -267,12 +266,16 @@ impl ImageStore {
         };
         let limits = UnpackLimits::new(&self.limits, layer.compressed_bytes);
         let most = limits.bytes.saturating_add(limits.entries.saturating_mul(HEADER_BYTES));
-        let plain = decompress(source).map_err(|error| Error::image(format!("the layer cannot be decompressed: {error}")))?;
+        let plain =
+            decompress(source).map_err(|error| Error::image(format!("the layer cannot be decompressed: {error}")))?;
         let mut reader = HashingReader::new(plain, most);
         let size_bytes = unpack(&mut reader, target, &limits)?;
         let (digest, _) = reader.finish().map_err(|error| Error::image(format!("reading the layer: {error}")))?;
         if digest != *layer.diff_id {
-            return Err(Error::image(format!("a layer's content is {digest}, but the image configuration says {}", layer.diff_id)));
+            return Err(Error::image(format!(
+                "a layer's content is {digest}, but the image configuration says {}",
+                layer.diff_id
+            )));
         }
         if target == &merged {
             nix::mount::umount2(&merged, nix::mount::MntFlags::UMOUNT_NOFOLLOW)
@@ -285,7 +288,8 @@ impl ImageStore {
         let mut index = state.index.clone();
         index.next_layer += 1;
         let directory = index.next_layer;
-        fs::rename(&upper, self.root.join("layers").join(directory.to_string())).context(|| "putting the layer in place")?;
+        fs::rename(&upper, self.root.join("layers").join(directory.to_string()))
+            .context(|| "putting the layer in place")?;
         durable::sync_directory(&self.root.join("layers"))?;
         index.layers.insert(chain.clone(), Layer { directory, size_bytes });
         self.save(&mut state, index)
@@ -328,7 +332,12 @@ impl ImageStore {
     }
 
     /// Gives an image that is there another name; `None` if no image has that manifest digest.
-    pub(crate) fn adopt_digest(&self, manifest: &Digest, names: &[String], digest: &str) -> Result<Option<Image>, Error> {
+    pub(crate) fn adopt_digest(
+        &self,
+        manifest: &Digest,
+        names: &[String],
+        digest: &str,
+    ) -> Result<Option<Image>, Error> {
         let mut state = self.state();
         let suffix = format!("@{manifest}");
         let mut index = state.index.clone();
@@ -377,9 +386,11 @@ impl ImageStore {
             }
             index.images.remove(&id);
         }
-        let used: BTreeSet<&Digest> = index.images.values().flat_map(|record| &record.chain).chain(state.pins.keys()).collect();
+        let used: BTreeSet<&Digest> =
+            index.images.values().flat_map(|record| &record.chain).chain(state.pins.keys()).collect();
         let unused: Vec<Digest> = index.layers.keys().filter(|link| !used.contains(link)).cloned().collect();
-        let directories: Vec<u64> = unused.iter().filter_map(|link| index.layers.remove(link)).map(|layer| layer.directory).collect();
+        let directories: Vec<u64> =
+            unused.iter().filter_map(|link| index.layers.remove(link)).map(|layer| layer.directory).collect();
         self.save(&mut state, index)?;
         drop(state);
         if whole {
@@ -434,7 +445,9 @@ fn resolve(index: &Index, reference: &str) -> Option<Digest> {
         return Some(id);
     }
     let parsed = Reference::parse(reference).ok()?;
-    let found = |matches: &dyn Fn(&Record) -> bool| index.images.iter().find(|(_, record)| matches(record)).map(|(id, _)| id.clone());
+    let found = |matches: &dyn Fn(&Record) -> bool| {
+        index.images.iter().find(|(_, record)| matches(record)).map(|(id, _)| id.clone())
+    };
     match &parsed.digest {
         Some(digest) => {
             let wanted = format!("{}@{digest}", parsed.name());

@@ -67,22 +67,15 @@ impl UnpackLimits {
 
 /// Applies `archive` (an uncompressed tar stream) to the tree at `target` and returns the bytes of all files in it.
 pub(crate) fn unpack<R: Read>(archive: R, target: &Path, limits: &UnpackLimits) -> Result<u64, Error> {
-    let root = Root::open(target).map_err(|error| Error::Io {
-        context: format!("opening {}", target.display()),
-        source: error.into(),
-    })?;
-    let base = fs::canonicalize(target).map_err(|source| Error::Io { context: format!("resolving {}", target.display()), source })?;
-    let mut unpacker = Unpacker {
-        root,
-        base,
-        parent: None,
-        touched: HashSet::new(),
-        hasher: RandomState::new(),
-        bytes: 0,
-        limits,
-    };
+    let root = Root::open(target)
+        .map_err(|error| Error::Io { context: format!("opening {}", target.display()), source: error.into() })?;
+    let base = fs::canonicalize(target)
+        .map_err(|source| Error::Io { context: format!("resolving {}", target.display()), source })?;
+    let mut unpacker =
+        Unpacker { root, base, parent: None, touched: HashSet::new(), hasher: RandomState::new(), bytes: 0, limits };
     let mut archive = tar::Archive::new(archive);
-    let entries = archive.entries().map_err(|error| Error::image(format!("the layer is not a tar archive: {error}")))?;
+    let entries =
+        archive.entries().map_err(|error| Error::image(format!("the layer is not a tar archive: {error}")))?;
     let mut count = 0;
     for entry in entries {
         let mut entry = entry.map_err(|error| Error::image(format!("the layer's tar archive is broken: {error}")))?;
@@ -91,9 +84,9 @@ pub(crate) fn unpack<R: Read>(archive: R, target: &Path, limits: &UnpackLimits) 
             return Err(Error::image(format!("the layer has more than {} entries", limits.entries)));
         }
         let name = entry.path_bytes().into_owned();
-        unpacker.apply(&mut entry, &name).map_err(|why| {
-            Error::image(format!("entry {:?}: {why}", String::from_utf8_lossy(&name)))
-        })?;
+        unpacker
+            .apply(&mut entry, &name)
+            .map_err(|why| Error::image(format!("entry {:?}: {why}", String::from_utf8_lossy(&name))))?;
     }
     Ok(unpacker.bytes)
 }
@@ -187,7 +180,10 @@ impl Unpacker<'_> {
         if kind != EntryType::Directory {
             return Err(Refusal::Kind(kind));
         }
-        let root = self.root.open_in(Path::new("."), OFlag::O_RDONLY | OFlag::O_DIRECTORY).map_err(step("opening the root"))?;
+        let root = self
+            .root
+            .open_in(Path::new("."), OFlag::O_RDONLY | OFlag::O_DIRECTORY)
+            .map_err(step("opening the root"))?;
         self.describe(entry, &File::from(root))
     }
 
@@ -266,7 +262,8 @@ impl Unpacker<'_> {
                 fchownat(parent, name, Some(user), Some(group), AtFlags::AT_SYMLINK_NOFOLLOW)
                     .map_err(step("setting the owner"))?;
                 let time = modified(entry);
-                utimensat(parent, name, &time, &time, UtimensatFlags::NoFollowSymlink).map_err(step("setting the time"))?;
+                utimensat(parent, name, &time, &time, UtimensatFlags::NoFollowSymlink)
+                    .map_err(step("setting the time"))?;
             }
             EntryType::Fifo => {
                 let name_c = CString::new(name.as_bytes()).map_err(|_| Refusal::Path)?;
@@ -380,13 +377,15 @@ impl Unpacker<'_> {
     /// Sets owner, mode, file capability and time, in the order in which they do not undo each other.
     fn describe<R: Read>(&mut self, entry: &mut tar::Entry<'_, R>, file: &File) -> Result<(), Refusal> {
         let (user, group) = owner(entry)?;
-        std::os::unix::fs::fchown(file, Some(user.as_raw()), Some(group.as_raw())).map_err(step("setting the owner"))?;
+        std::os::unix::fs::fchown(file, Some(user.as_raw()), Some(group.as_raw()))
+            .map_err(step("setting the owner"))?;
         fchmod(file, mode(entry)).map_err(step("setting the mode"))?;
         let time = modified(entry);
         let capability = match entry.pax_extensions() {
-            Ok(Some(extensions)) => {
-                extensions.flatten().find(|extension| extension.key() == Ok(CAPABILITY)).map(|extension| extension.value_bytes().to_vec())
-            }
+            Ok(Some(extensions)) => extensions
+                .flatten()
+                .find(|extension| extension.key() == Ok(CAPABILITY))
+                .map(|extension| extension.value_bytes().to_vec()),
             _ => None,
         };
         if let Some(value) = capability {

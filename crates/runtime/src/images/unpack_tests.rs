@@ -159,7 +159,9 @@ fn hard_links_share_an_inode() {
 #[test]
 fn devices_are_skipped_and_pipes_are_kept() {
     let place = Place::new();
-    place.unpack(&[(EntryType::Char, "null", ""), (EntryType::Block, "sda", ""), (EntryType::Fifo, "pipe", "")]).unwrap();
+    place
+        .unpack(&[(EntryType::Char, "null", ""), (EntryType::Block, "sda", ""), (EntryType::Fifo, "pipe", "")])
+        .unwrap();
     assert!(!place.root().join("null").exists() && !place.root().join("sda").exists());
     assert!(place.root().join("pipe").exists());
 }
@@ -167,7 +169,9 @@ fn devices_are_skipped_and_pipes_are_kept() {
 #[test]
 fn the_last_of_duplicate_entries_wins() {
     let place = Place::new();
-    place.unpack(&[(FILE, "a", "1"), (FILE, "a", "2"), (DIR, "b", ""), (FILE, "b/c", "x"), (FILE, "b", "file")]).unwrap();
+    place
+        .unpack(&[(FILE, "a", "1"), (FILE, "a", "2"), (DIR, "b", ""), (FILE, "b/c", "x"), (FILE, "b", "file")])
+        .unwrap();
     assert_eq!(fs::read_to_string(place.root().join("a")).unwrap(), "2");
     assert_eq!(fs::read_to_string(place.root().join("b")).unwrap(), "file");
 }
@@ -304,8 +308,15 @@ fn garbage_is_an_error() {
 
 fn hostile_name() -> impl Strategy<Value = String> {
     let component = prop_oneof![
-        Just("a".to_owned()), Just("b".to_owned()), Just("..".to_owned()), Just(".".to_owned()), Just("outside".to_owned()),
-        Just("secret".to_owned()), Just(".wh.a".to_owned()), Just(".wh..wh..opq".to_owned()), Just(".wh.secret".to_owned()),
+        Just("a".to_owned()),
+        Just("b".to_owned()),
+        Just("..".to_owned()),
+        Just(".".to_owned()),
+        Just("outside".to_owned()),
+        Just("secret".to_owned()),
+        Just(".wh.a".to_owned()),
+        Just(".wh..wh..opq".to_owned()),
+        Just(".wh.secret".to_owned()),
         Just(String::new()),
     ];
     proptest::collection::vec(component, 1..4).prop_map(|components| components.join("/"))

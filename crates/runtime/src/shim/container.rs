@@ -12,10 +12,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use libcontainer::{
-    container::builder::ContainerBuilder,
-    syscall::syscall::SyscallType,
-};
+use libcontainer::{container::builder::ContainerBuilder, syscall::syscall::SyscallType};
 use nix::{
     fcntl::{FcntlArg, OFlag, fcntl, open},
     poll::{PollFd, PollFlags, PollTimeout, poll},
@@ -88,7 +85,8 @@ impl Container {
         let options: StartOptions = durable::read_json(&directory.join("start.json"))
             .map_err(|error| error.chain())?
             .ok_or("the container's directory is not prepared")?;
-        let log = LogFile::open(&options.log_path).map_err(|error| format!("log file {}: {error}", options.log_path.display()))?;
+        let log = LogFile::open(&options.log_path)
+            .map_err(|error| format!("log file {}: {error}", options.log_path.display()))?;
         let result = Self::create(pod, id, &directory, &options);
         let (pid, outputs, stdin, terminal) = match result {
             Ok(parts) => parts,
@@ -133,7 +131,7 @@ impl Container {
             let mut container =
                 builder.as_init(directory).with_systemd(false).build().map_err(|error| describe(&error))?;
             container.start().map_err(|error| describe(&error))?;
-            container.pid().map(nix::unistd::Pid::as_raw).ok_or_else(|| "the container has no process".to_owned())
+            container.pid().map(|pid| pid.as_raw()).ok_or_else(|| "the container has no process".to_owned())
         };
         if options.tty {
             let console = ConsoleSocket::new(directory)?;
@@ -171,7 +169,9 @@ impl Container {
 
     /// Takes one chunk of the output that is ready on `descriptor`.
     pub(super) fn read_output(&mut self, descriptor: RawFd) {
-        let Some(position) = self.outputs.iter().position(|output| output.descriptor.as_raw_fd() == descriptor) else { return };
+        let Some(position) = self.outputs.iter().position(|output| output.descriptor.as_raw_fd() == descriptor) else {
+            return;
+        };
         let mut chunk = [0; CHUNK];
         self.read_one(position, &mut chunk);
     }
@@ -211,7 +211,8 @@ impl Container {
         let [stdout, stderr] = wanted;
         let (stdout, stdout_writer) = stdout.unzip();
         let (stderr, stderr_writer) = stderr.unzip();
-        let stdin = self.terminal.as_ref().or(self.stdin.as_ref()).map(OwnedFd::try_clone).transpose().map_err(failed)?;
+        let stdin =
+            self.terminal.as_ref().or(self.stdin.as_ref()).map(OwnedFd::try_clone).transpose().map_err(failed)?;
         self.attachments.push(Attachment { connection, stdout: stdout_writer, stderr: stderr_writer });
         Ok(ClientStreams { stdin, stdout, stderr })
     }
@@ -244,7 +245,10 @@ impl Container {
         let mut rest = LAST_OUTPUT / CHUNK;
         while !self.outputs.is_empty() && rest > 0 {
             let before = self.outputs.len();
-            let read = (0..before).rev().fold(false, |read, position| self.read_one(position, &mut chunk) || read);
+            let mut read = false;
+            for position in (0..before).rev() {
+                read |= self.read_one(position, &mut chunk);
+            }
             if !read && self.outputs.len() == before {
                 break;
             }
@@ -258,7 +262,8 @@ impl Container {
         let exit = Exit {
             code,
             signal,
-            out_of_memory: oom_kills > 0 && signal == Some(Signal::SIGKILL as i32),
+            // A shell passes the death of its child on as a plain exit code.
+            out_of_memory: oom_kills > 0 && code == 128 + Signal::SIGKILL as i32,
             started: self.started,
             finished: Timestamp::now(),
         };

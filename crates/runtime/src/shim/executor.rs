@@ -22,9 +22,13 @@ impl Executor for Program {
     fn exec(&self, spec: &Spec) -> Result<(), ExecutorError> {
         let arguments = arguments(spec).ok_or(ExecutorError::InvalidArg)?;
         let program = find(arguments, &path_variable(spec)).map_err(ExecutorError::Other)?;
-        let program = CString::new(program.into_os_string().into_encoded_bytes()).map_err(|_| ExecutorError::InvalidArg)?;
-        let arguments: Vec<CString> =
-            arguments.iter().map(|argument| CString::new(argument.as_bytes())).collect::<Result<_, _>>().map_err(|_| ExecutorError::InvalidArg)?;
+        let program =
+            CString::new(program.into_os_string().into_encoded_bytes()).map_err(|_| ExecutorError::InvalidArg)?;
+        let arguments: Vec<CString> = arguments
+            .iter()
+            .map(|argument| CString::new(argument.as_bytes()))
+            .collect::<Result<_, _>>()
+            .map_err(|_| ExecutorError::InvalidArg)?;
         // Both survive execve: the mask that makes signalfd work, and Rust's choice to ignore broken pipes.
         let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
         // SAFETY: no handler is installed, and this process has one thread.
@@ -49,12 +53,7 @@ fn arguments(spec: &Spec) -> Option<&[String]> {
 
 fn path_variable(spec: &Spec) -> String {
     let environment = spec.process().as_ref().and_then(|process| process.env().as_ref());
-    environment
-        .into_iter()
-        .flatten()
-        .find_map(|variable| variable.strip_prefix("PATH="))
-        .unwrap_or_default()
-        .to_owned()
+    environment.into_iter().flatten().find_map(|variable| variable.strip_prefix("PATH=")).unwrap_or_default().to_owned()
 }
 
 /// The file to run, or a sentence in the words that users of Kubernetes know.

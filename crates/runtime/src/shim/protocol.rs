@@ -133,8 +133,7 @@ pub(crate) fn receive<T: DeserializeOwned>(mut stream: &UnixStream) -> io::Resul
     let mut control = nix::cmsg_space!([RawFd; DESCRIPTORS]);
     let count = {
         let mut slices = [IoSliceMut::new(&mut prefix)];
-        let message =
-            recvmsg::<()>(stream.as_raw_fd(), &mut slices, Some(&mut control), MsgFlags::MSG_CMSG_CLOEXEC)?;
+        let message = recvmsg::<()>(stream.as_raw_fd(), &mut slices, Some(&mut control), MsgFlags::MSG_CMSG_CLOEXEC)?;
         for control in message.cmsgs()? {
             if let ControlMessageOwned::ScmRights(received) = control {
                 // SAFETY: the kernel has just made these descriptors for us and nothing else knows them.

@@ -48,7 +48,7 @@ enum Purpose {
     /// Owns a command.
     Exec { pid: i32 },
     /// Watches a container.
-    Attach,
+    Attach { id: String },
 }
 
 struct Connection {
@@ -84,8 +84,8 @@ impl Server {
         let mut mask = SigSet::empty();
         mask.add(Signal::SIGCHLD);
         mask.thread_block().context(|| "blocking SIGCHLD")?;
-        let signals =
-            SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC).context(|| "opening a signalfd")?;
+        let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
+            .context(|| "opening a signalfd")?;
         let scratch = arguments.directory.join("shim");
         for directory in [&scratch, &state_root(&arguments.directory)] {
             fs::create_dir_all(directory).context(|| format!("making {}", directory.display()))?;
@@ -119,9 +119,7 @@ impl Server {
         loop {
             for ready in self.wait()? {
                 match ready {
-                    Ready::Signal => {
-                        while let Ok(Some(_)) = self.signals.read_signal() {}
-                    }
+                    Ready::Signal => while let Ok(Some(_)) = self.signals.read_signal() {},
                     Ready::Listener => self.accept(),
                     Ready::Connection(number) => self.read_request(number),
                     Ready::Output(id, descriptor) => {
@@ -200,7 +198,7 @@ impl Server {
             Purpose::Exec { pid } => {
                 let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
             }
-            Purpose::Attach => {
+            Purpose::Attach { .. } => {
                 for container in self.containers.values_mut() {
                     container.attachments.retain(|attachment| attachment.connection != number);
                 }
@@ -229,7 +227,8 @@ impl Server {
                 self.restore_oom_score();
                 match result {
                     Ok(container) => {
-                        let response = Response::Started { pid: container.pid.unsigned_abs(), started: container.started };
+                        let response =
+                            Response::Started { pid: container.pid.unsigned_abs(), started: container.started };
                         self.containers.insert(id, container);
                         response
                     }
@@ -260,7 +259,7 @@ impl Server {
                 Some(container) => match container.attach(number) {
                     Ok(streams) => {
                         let terminal = container.has_terminal();
-                        self.set_purpose(number, Purpose::Attach);
+                        self.set_purpose(number, Purpose::Attach { id });
                         return self.send_streams(number, &streams, terminal);
                     }
                     Err(message) => failed(message),
@@ -298,7 +297,9 @@ impl Server {
     fn reap(&mut self) {
         loop {
             match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-                Ok(status @ (WaitStatus::Exited(pid, _) | WaitStatus::Signaled(pid, _, _))) => self.ended(pid.as_raw(), status),
+                Ok(status @ (WaitStatus::Exited(pid, _) | WaitStatus::Signaled(pid, _, _))) => {
+                    self.ended(pid.as_raw(), status)
+                }
                 Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return,
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(_) => return,
@@ -309,11 +310,22 @@ impl Server {
     fn ended(&mut self, pid: i32, status: WaitStatus) {
         let id = self.containers.iter().find(|(_, container)| container.pid == pid).map(|(id, _)| id.clone());
         if let Some((id, mut container)) = id.and_then(|id| self.containers.remove_entry(&id)) {
-            let attached: Vec<u64> = container.attachments.iter().map(|attachment| attachment.connection).collect();
+            let watches =
+                |connection: &Connection| matches!(&connection.purpose, Purpose::Attach { id: own } if *own == id);
+            let attached: Vec<u64> = self
+                .connections
+                .iter()
+                .filter(|(_, connection)| watches(connection))
+                .map(|(number, _)| *number)
+                .collect();
             let code = container.finish(status);
             let watching = |connection: &Connection| matches!(connection.purpose, Purpose::Subscriber);
-            let subscribers: Vec<u64> =
-                self.connections.iter().filter(|(_, connection)| watching(connection)).map(|(number, _)| *number).collect();
+            let subscribers: Vec<u64> = self
+                .connections
+                .iter()
+                .filter(|(_, connection)| watching(connection))
+                .map(|(number, _)| *number)
+                .collect();
             for number in subscribers {
                 self.send(number, &Response::ContainerExited { id: id.clone() }, &[]);
             }

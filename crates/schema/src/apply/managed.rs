@@ -160,7 +160,8 @@ pub(super) fn write(object: &mut Value, mut entries: Vec<Entry>) {
 
 /// Sums up the oldest updaters.
 fn cap(entries: &mut Vec<Entry>) {
-    let mut updaters: Vec<usize> = (0..entries.len()).filter(|at| entries[*at].operation == Operation::Update).collect();
+    let mut updaters: Vec<usize> =
+        (0..entries.len()).filter(|at| entries[*at].operation == Operation::Update).collect();
     if updaters.len() <= MAX_UPDATERS {
         return;
     }

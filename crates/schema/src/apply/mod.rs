@@ -84,7 +84,8 @@ impl fmt::Display for ApplyError {
                 }
             },
             Self::Invalid(causes) => {
-                let causes: Vec<String> = causes.iter().map(|cause| format!("{}: {}", cause.field, cause.message)).collect();
+                let causes: Vec<String> =
+                    causes.iter().map(|cause| format!("{}: {}", cause.field, cause.message)).collect();
                 write!(f, "the applied configuration is invalid: {}", causes.join(", "))
             }
         }
@@ -121,8 +122,8 @@ pub fn apply(
     let mut wanted = Entry::new(manager, Operation::Apply);
     wanted.fields = place.fields_of(config);
 
-    let mut merged = place.merge(Some(&base), config);
-    if let Some(last) = &last {
+    let mut merged = place.merge(Some(base.clone()), config);
+    if let Some(last) = last.as_ref().filter(|last| !last.fields.difference(&wanted.fields).is_empty()) {
         merged = prune(&place, &merged, &last.fields, &wanted.fields, &entries);
     }
     let difference = place.compare(Some(&base), Some(&merged));
@@ -170,7 +171,8 @@ pub fn track_update(old: Option<&Value>, new: &mut Value, manager: &Manager<'_>,
         (Stated::Nothing, _) => Vec::new(),
     };
     let place = Place::root(schema);
-    let mut difference = place.compare(Some(&without_managed_fields(old)), Some(&without_managed_fields(Some(new))));
+    let nothing = json!({});
+    let mut difference = place.compare(Some(old.unwrap_or(&nothing)), Some(new));
     for set in [&mut difference.added, &mut difference.modified, &mut difference.removed] {
         strip_never_owned(set);
     }
@@ -293,3 +295,5 @@ fn strip_never_owned(set: &mut Set) {
     }
 }
 
+#[cfg(test)]
+mod tests;

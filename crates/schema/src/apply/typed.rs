@@ -1,7 +1,7 @@
 //! Values seen through a schema, as structured-merge-diff sees them: which fields a value has, how two values differ, how one
 //! is applied over another, and how fields are taken out.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde_json::{Map, Value};
 
@@ -120,7 +120,9 @@ impl<'a> Place<'a> {
                 View::List(items, ..) => items.is_empty(),
             },
         };
-        let view = |value: Option<&'_ Value>| value.filter(|value| !value.is_null()).map(|value| matches!(self.view(value), View::Leaf));
+        let view = |value: Option<&'_ Value>| {
+            value.filter(|value| !value.is_null()).map(|value| matches!(self.view(value), View::Leaf))
+        };
         // Null and absence take the form of the other side.
         let leaf = view(old) == Some(true) || view(new) == Some(true);
         if leaf || empty(old) && empty(new) {
@@ -194,59 +196,51 @@ impl<'a> Place<'a> {
     }
 
     /// `config` applied over `live`.
-    pub(super) fn merge(&self, live: Option<&Value>, config: &Value) -> Value {
+    pub(super) fn merge(&self, live: Option<Value>, config: &Value) -> Value {
         match self.view(config) {
             View::Leaf => config.clone(),
             View::Map(fields) => {
-                let mut merged = live.and_then(Value::as_object).cloned().unwrap_or_default();
+                let mut merged = if let Some(Value::Object(live)) = live { live } else { Map::new() };
                 for (name, value) in fields {
                     let below = self.field(name);
-                    if value.is_null() && self.schema.null_is_absent(below.node) {
-                        merged.remove(name);
-                        continue;
+                    let live = merged.remove(name);
+                    if !(value.is_null() && self.schema.null_is_absent(below.node)) {
+                        merged.insert(name.clone(), below.merge(live, value));
                     }
-                    let value = below.merge(merged.get(name), value);
-                    merged.insert(name.clone(), value);
                 }
                 Value::Object(merged)
             }
             View::List(items, relation, node) => {
-                let live = live.and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+                let live = if let Some(Value::Array(live)) = live { live } else { Vec::new() };
                 Value::Array(self.below(node).merge_items(live, items, relation))
             }
         }
     }
 
     /// Items in the order of the configuration; those it does not have stay before what followed them.
-    fn merge_items(&self, live: &[Value], config: &[Value], relation: &Relation) -> Vec<Value> {
+    fn merge_items(&self, live: Vec<Value>, config: &[Value], relation: &Relation) -> Vec<Value> {
         let keyed = |items: &[Value]| -> Vec<String> {
             items.iter().enumerate().map(|(index, item)| element(relation, item, index)).collect()
         };
-        let (live_elements, config_elements) = (keyed(live), keyed(config));
+        let (live_elements, config_elements) = (keyed(&live), keyed(config));
         let mut positions: HashMap<&str, usize> = HashMap::new();
         for (index, element) in live_elements.iter().enumerate() {
             positions.entry(element).or_insert(index);
         }
-        let wanted: std::collections::HashSet<&str> = config_elements.iter().map(String::as_str).collect();
+        let wanted: HashSet<&str> = config_elements.iter().map(String::as_str).collect();
+        let others: Vec<bool> = live_elements.iter().map(|element| !wanted.contains(element.as_str())).collect();
+        let mut live: Vec<Option<Value>> = live.into_iter().map(Some).collect();
         let mut merged = Vec::with_capacity(live.len() + config.len());
         let mut next = 0;
         for (item, element) in config.iter().zip(&config_elements) {
             let at = positions.get(element.as_str()).copied();
-            if let Some(at) = at {
-                for index in next..at {
-                    if !wanted.contains(live_elements[index].as_str()) {
-                        merged.push(live[index].clone());
-                    }
-                }
-                next = next.max(at + 1);
+            if let Some(at) = at.filter(|at| *at >= next) {
+                merged.extend((next..at).filter(|index| others[*index]).filter_map(|index| live[index].take()));
+                next = at + 1;
             }
-            merged.push(self.merge(at.map(|at| &live[at]), item));
+            merged.push(self.merge(at.and_then(|at| live[at].take()), item));
         }
-        for index in next..live.len() {
-            if !wanted.contains(live_elements[index].as_str()) {
-                merged.push(live[index].clone());
-            }
-        }
+        merged.extend((next..live.len()).filter(|index| others[*index]).filter_map(|index| live[index].take()));
         merged
     }
 
@@ -326,14 +320,19 @@ impl<'a> Place<'a> {
                 }
             }
             View::List(items, relation, node) => {
-                let mut seen = std::collections::HashSet::with_capacity(items.len());
+                let mut seen = HashSet::with_capacity(items.len());
                 for (index, item) in items.iter().enumerate() {
                     let path = path.index(index);
                     let (reason, message) = match (item_element(relation, item), relation) {
                         (None, Relation::Map(keys)) => {
                             let keys: Vec<String> = keys.iter().map(|key| format!("{:?}", key.name)).collect();
                             let keys = keys.join(", ");
-                            (Reason::FieldValueRequired, format!("Required value: the item of the associative list omits the key field(s) {keys}"))
+                            (
+                                Reason::FieldValueRequired,
+                                format!(
+                                    "Required value: the item of the associative list omits the key field(s) {keys}"
+                                ),
+                            )
                         }
                         (Some(element), _) if !seen.insert(element.clone()) => {
                             let shown = element.get(2..).unwrap_or_default();

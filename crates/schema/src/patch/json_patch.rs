@@ -36,11 +36,15 @@ pub fn json_patch(target: &mut Value, patch: &Value) -> Result<(), PatchError> {
 fn apply(document: &mut Value, operation: &Value, copied: &mut usize) -> Result<(), PatchError> {
     let text = |name: &str| {
         let value = operation.get(name).and_then(Value::as_str);
-        value.ok_or_else(|| PatchError::Malformed(format!("a JSON patch operation needs {name:?}: {}", shorten(operation))))
+        value.ok_or_else(|| {
+            PatchError::Malformed(format!("a JSON patch operation needs {name:?}: {}", shorten(operation)))
+        })
     };
     let value = || {
         let value = operation.get("value");
-        value.ok_or_else(|| PatchError::Malformed(format!("a JSON patch operation needs \"value\": {}", shorten(operation))))
+        value.ok_or_else(|| {
+            PatchError::Malformed(format!("a JSON patch operation needs \"value\": {}", shorten(operation)))
+        })
     };
     let path = Pointer::parse(text("path")?)?;
     match text("op")? {
@@ -109,7 +113,9 @@ impl std::fmt::Display for Pointer {
 }
 
 fn missing(operation: &str, path: &Pointer) -> PatchError {
-    PatchError::Unprocessable(format!("{operation} operation does not apply: doc is missing path: {path}: missing value"))
+    PatchError::Unprocessable(format!(
+        "{operation} operation does not apply: doc is missing path: {path}: missing value"
+    ))
 }
 
 fn step<'a>(value: &'a mut Value, token: &str) -> Option<&'a mut Value> {
@@ -135,7 +141,8 @@ fn add(document: &mut Value, path: &Pointer, value: Value) -> Result<(), PatchEr
         *document = value;
         return Ok(());
     };
-    let parent = parents.iter().try_fold(document, |value, token| step(value, token)).ok_or_else(|| missing("add", path))?;
+    let parent =
+        parents.iter().try_fold(document, |value, token| step(value, token)).ok_or_else(|| missing("add", path))?;
     match parent {
         Value::Object(fields) => {
             fields.insert(last.clone(), value);
@@ -199,15 +206,27 @@ mod tests {
     fn the_operations_of_the_rfc_work() {
         let table = [
             (json!({"foo":"bar"}), json!([{"op":"add","path":"/baz","value":"qux"}]), json!({"foo":"bar","baz":"qux"})),
-            (json!({"foo":["bar","baz"]}), json!([{"op":"add","path":"/foo/1","value":"qux"}]), json!({"foo":["bar","qux","baz"]})),
+            (
+                json!({"foo":["bar","baz"]}),
+                json!([{"op":"add","path":"/foo/1","value":"qux"}]),
+                json!({"foo":["bar","qux","baz"]}),
+            ),
             (json!({"foo":["bar"]}), json!([{"op":"add","path":"/foo/-","value":["a"]}]), json!({"foo":["bar",["a"]]})),
             (json!({"baz":"qux","foo":"bar"}), json!([{"op":"remove","path":"/baz"}]), json!({"foo":"bar"})),
             (json!({"foo":["a","b","c"]}), json!([{"op":"remove","path":"/foo/1"}]), json!({"foo":["a","c"]})),
             (json!({"baz":"qux"}), json!([{"op":"replace","path":"/baz","value":"boo"}]), json!({"baz":"boo"})),
-            (json!({"foo":{"a":"b"},"q":{}}), json!([{"op":"move","from":"/foo/a","path":"/q/t"}]), json!({"foo":{},"q":{"t":"b"}})),
+            (
+                json!({"foo":{"a":"b"},"q":{}}),
+                json!([{"op":"move","from":"/foo/a","path":"/q/t"}]),
+                json!({"foo":{},"q":{"t":"b"}}),
+            ),
             (json!({"a":[1,2,3]}), json!([{"op":"move","from":"/a/0","path":"/a/2"}]), json!({"a":[2,3,1]})),
             (json!({"a":1}), json!([{"op":"copy","from":"/a","path":"/b"}]), json!({"a":1,"b":1})),
-            (json!({"a/b":{"m~n":8}}), json!([{"op":"test","path":"/a~1b/m~0n","value":8.0},{"op":"remove","path":"/a~1b/m~0n"}]), json!({"a/b":{}})),
+            (
+                json!({"a/b":{"m~n":8}}),
+                json!([{"op":"test","path":"/a~1b/m~0n","value":8.0},{"op":"remove","path":"/a~1b/m~0n"}]),
+                json!({"a/b":{}}),
+            ),
             (json!({"a":1}), json!([{"op":"replace","path":"","value":[1]}]), json!([1])),
             (json!({"foo":null}), json!([{"op":"test","path":"/foo","value":null}]), json!({"foo":null})),
         ];

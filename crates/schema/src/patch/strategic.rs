@@ -96,7 +96,10 @@ impl Walk<'_> {
                 }
                 (live, Value::Array(patch)) if strategy.merge => {
                     let live = if let Some(Value::Array(items)) = live { items } else { Vec::new() };
-                    let items = below.and_then(|node| if let Shape::List(list) = &node.shape { Some(list.items.get()) } else { None });
+                    let items =
+                        below.and_then(
+                            |node| if let Shape::List(list) = &node.shape { Some(list.items.get()) } else { None },
+                        );
                     Value::Array(self.list(live, patch, items, &strategy, order, depth)?)
                 }
                 (_, value) => strip(value, depth),
@@ -107,7 +110,13 @@ impl Walk<'_> {
     }
 
     /// `None` when the patch deletes the field.
-    fn field_object(&self, live: Map<String, Value>, patch: &Map<String, Value>, node: Option<&Node>, depth: usize) -> Result<Option<Value>, PatchError> {
+    fn field_object(
+        &self,
+        live: Map<String, Value>,
+        patch: &Map<String, Value>,
+        node: Option<&Node>,
+        depth: usize,
+    ) -> Result<Option<Value>, PatchError> {
         if matches!(directive(patch)?, Some(Directive::Delete)) {
             return Ok(None);
         }
@@ -130,7 +139,9 @@ impl Walk<'_> {
         let mut replace = false;
         for item in patch {
             let Value::Object(fields) = item else {
-                return Err(PatchError::Malformed(format!("expected an object with the merge key {key:?} in the list")));
+                return Err(PatchError::Malformed(format!(
+                    "expected an object with the merge key {key:?} in the list"
+                )));
             };
             let id = fields.get(key);
             match (directive(fields)?, id) {
@@ -170,7 +181,13 @@ impl Walk<'_> {
     }
 
     /// Applies an order to a list that the patch leaves alone otherwise.
-    fn reorder(&self, live: &mut Map<String, Value>, field: &str, order: &Value, strategy: &Patch) -> Result<(), PatchError> {
+    fn reorder(
+        &self,
+        live: &mut Map<String, Value>,
+        field: &str,
+        order: &Value,
+        strategy: &Patch,
+    ) -> Result<(), PatchError> {
         let order = list_of(order)?;
         let Some(Value::Array(items)) = live.get_mut(field) else { return Ok(()) };
         let before = items.clone();
@@ -200,7 +217,9 @@ fn directive(patch: &Map<String, Value>) -> Result<Option<Directive>, PatchError
             Some("replace") => Ok(Some(Directive::Replace)),
             _ => {
                 let value: String = value.to_string().chars().take(100).collect();
-                Err(PatchError::Malformed(format!("unknown patch type found: {value}; expected delete, merge or replace")))
+                Err(PatchError::Malformed(format!(
+                    "unknown patch type found: {value}; expected delete, merge or replace"
+                )))
             }
         },
     }
@@ -215,7 +234,10 @@ fn strategy(node: Option<&Node>, field: &str) -> Patch {
 }
 
 fn list_of(value: &Value) -> Result<&[Value], PatchError> {
-    value.as_array().map(Vec::as_slice).ok_or_else(|| PatchError::Malformed("a directive for a list needs a list".to_owned()))
+    value
+        .as_array()
+        .map(Vec::as_slice)
+        .ok_or_else(|| PatchError::Malformed("a directive for a list needs a list".to_owned()))
 }
 
 /// `$retainKeys`: what is not listed goes.
@@ -224,7 +246,9 @@ fn retain(live: &mut Map<String, Value>, patch: &Map<String, Value>) -> Result<(
     let keys: Vec<&str> = list_of(keys)?.iter().filter_map(Value::as_str).collect();
     let listed = |name: &str| keys.contains(&name);
     if patch.iter().any(|(name, value)| !name.starts_with('$') && !value.is_null() && !listed(name)) {
-        return Err(PatchError::Malformed("bad or missing key in the $retainKeys list: it must name every field of the patch".to_owned()));
+        return Err(PatchError::Malformed(
+            "bad or missing key in the $retainKeys list: it must name every field of the patch".to_owned(),
+        ));
     }
     live.retain(|name, _| listed(name));
     Ok(())
@@ -258,7 +282,12 @@ fn merge_primitives(live: Vec<Value>, patch: &[Value], order: Option<&Value>) ->
 }
 
 /// Items in the wanted order; others stay where they stood relative to them, and what is new comes before them.
-fn ordered(merged: Vec<Value>, before: &[Value], wanted: &[String], id: impl Fn(&Value) -> Option<String>) -> Vec<Value> {
+fn ordered(
+    merged: Vec<Value>,
+    before: &[Value],
+    wanted: &[String],
+    id: impl Fn(&Value) -> Option<String>,
+) -> Vec<Value> {
     use std::collections::HashMap;
     let positions = |ids: &mut dyn Iterator<Item = Option<String>>| {
         let mut positions = HashMap::new();
@@ -303,7 +332,11 @@ fn strip(value: &Value, depth: usize) -> Value {
         _ if depth >= MAX_DEPTH => Value::Null,
         Value::Object(fields) => Value::Object(stripped(fields, depth)),
         Value::Array(items) => {
-            let deleted = |item: &Value| item.get(DIRECTIVE).is_some_and(|directive| directive == "delete" || item.as_object().is_some_and(|fields| fields.len() == 1));
+            let deleted = |item: &Value| {
+                item.get(DIRECTIVE).is_some_and(|directive| {
+                    directive == "delete" || item.as_object().is_some_and(|fields| fields.len() == 1)
+                })
+            };
             Value::Array(items.iter().filter(|item| !deleted(item)).map(|item| strip(item, depth + 1)).collect())
         }
         other => other.clone(),
@@ -311,10 +344,15 @@ fn strip(value: &Value, depth: usize) -> Value {
 }
 
 fn stripped(fields: &Map<String, Value>, depth: usize) -> Map<String, Value> {
-    let directive = |name: &str| name == DIRECTIVE || name == RETAIN_KEYS || name.starts_with(ORDER) || name.starts_with(DELETE_PRIMITIVES);
+    let directive = |name: &str| {
+        name == DIRECTIVE || name == RETAIN_KEYS || name.starts_with(ORDER) || name.starts_with(DELETE_PRIMITIVES)
+    };
     fields
         .iter()
         .filter(|(name, value)| !directive(name) && !value.is_null())
         .map(|(name, value)| (name.clone(), strip(value, depth + 1)))
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

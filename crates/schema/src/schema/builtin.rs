@@ -29,7 +29,8 @@ pub(crate) fn tree<T: JsonSchema>() -> Child {
     // A panic while the lock was held cannot leave a half-made definition: slots are filled in one step.
     let mut definitions = DEFINITIONS.lock().unwrap_or_else(PoisonError::into_inner);
     // Definitions that take over another one's fields come after it.
-    let (late, early): (Vec<_>, Vec<_>) = made.iter().partition(|(name, _)| facts::GRANULAR.iter().any(|row| row.0 == name.as_str()));
+    let (late, early): (Vec<_>, Vec<_>) =
+        made.iter().partition(|(name, _)| facts::GRANULAR.iter().any(|row| row.0 == name.as_str()));
     for (name, value) in early.into_iter().chain(late) {
         let slot = slot(&mut definitions, name);
         if slot.0.get().is_none() {
@@ -135,15 +136,21 @@ fn object(definitions: &mut Definitions, name: &str, value: &Value) -> Shape {
         .flatten()
         .map(|(field, schema)| {
             let (topology, merging) = facts::of_field(name, field);
-            Property { name: field.as_str().into(), node: property(definitions, name, field, schema, topology), patch: patch(merging) }
+            Property {
+                name: field.as_str().into(),
+                node: property(definitions, name, field, schema, topology),
+                patch: patch(merging),
+            }
         })
         .collect();
     properties.sort_by(|a, b| a.name.cmp(&b.name));
+    // The generated types ask for metadata because they hold it by value; the API does not (reviews have none).
     let required = value.get("required").and_then(Value::as_array);
+    let required = required.into_iter().flatten().filter_map(Value::as_str).filter(|name| *name != "metadata");
     Shape::Object(Object {
         properties: properties.into(),
         entries: entries.map(|entries| child(definitions, entries)),
-        required: required.into_iter().flatten().filter_map(Value::as_str).map(Into::into).collect(),
+        required: required.map(Into::into).collect(),
         preserve_unknown: false,
         atomic: false,
     })
@@ -169,7 +176,9 @@ fn property(definitions: &mut Definitions, name: &str, field: &str, schema: &Val
             }
             Child::own(node)
         }
-        Topology::Atomic | Topology::Set | Topology::Map(_) => Child::own(Node::of(list(definitions, schema, topology))),
+        Topology::Atomic | Topology::Set | Topology::Map(_) => {
+            Child::own(Node::of(list(definitions, schema, topology)))
+        }
     }
 }
 
@@ -178,7 +187,11 @@ fn granular(object: &Object) -> Object {
         properties: object
             .properties
             .iter()
-            .map(|property| Property { name: property.name.clone(), node: property.node.clone(), patch: property.patch.clone() })
+            .map(|property| Property {
+                name: property.name.clone(),
+                node: property.node.clone(),
+                patch: property.patch.clone(),
+            })
             .collect(),
         entries: object.entries.clone(),
         required: object.required.clone(),

@@ -174,7 +174,11 @@ impl Checks {
     fn run_object(&self, fields: &serde_json::Map<String, Value>, path: &Path<'_>, findings: &mut Findings) {
         let length = fields.len() as u64;
         if let Some(min) = self.properties.min.filter(|min| length < *min) {
-            findings.invalid(path, &length.into(), format_args!("{path} in body should have at least {min} properties"));
+            findings.invalid(
+                path,
+                &length.into(),
+                format_args!("{path} in body should have at least {min} properties"),
+            );
         }
         too_many(self.properties.max, length, path, findings);
         let Some(nested) = &self.nested else { return };
@@ -205,7 +209,8 @@ impl Checks {
         if !self.one_of.is_empty() {
             let holding = self.one_of.iter().filter(|checks| checks.holds(value, path)).count();
             if holding != 1 {
-                let found = if holding == 0 { "none valid".to_owned() } else { format!("{holding} valid alternatives") };
+                let found =
+                    if holding == 0 { "none valid".to_owned() } else { format!("{holding} valid alternatives") };
                 let detail = format!("\"{path}\" must validate one and only one schema (oneOf). Found {found}");
                 findings.invalid(path, value, detail);
             }

@@ -53,7 +53,18 @@ impl Parser {
         if schema.get("x-kubernetes-validations").and_then(Value::as_array).is_some_and(|rules| !rules.is_empty()) {
             self.validation_rules = true;
         }
-        for forbidden in ["$ref", "definitions", "dependencies", "deprecated", "discriminator", "id", "patternProperties", "readOnly", "writeOnly", "xml"] {
+        for forbidden in [
+            "$ref",
+            "definitions",
+            "dependencies",
+            "deprecated",
+            "discriminator",
+            "id",
+            "patternProperties",
+            "readOnly",
+            "writeOnly",
+            "xml",
+        ] {
             if schema.contains_key(forbidden) {
                 self.findings.forbidden(&path.field(forbidden), "not allowed in a structural schema");
             }
@@ -64,7 +75,11 @@ impl Parser {
         let kind = schema.get("type").and_then(Value::as_str).unwrap_or_default();
         let shape = if int_or_string {
             if !kind.is_empty() {
-                self.findings.invalid(&path.field("type"), &schema["type"], "must be empty if x-kubernetes-int-or-string is true");
+                self.findings.invalid(
+                    &path.field("type"),
+                    &schema["type"],
+                    "must be empty if x-kubernetes-int-or-string is true",
+                );
             }
             Shape::IntOrString
         } else {
@@ -82,7 +97,11 @@ impl Parser {
                 "" if preserve && !schema.contains_key("properties") => Shape::Any,
                 "" if preserve => Shape::Object(self.object(schema, preserve, embedded, path)),
                 "" => {
-                    let detail = if path.is_root() { "must not be empty at the root" } else { "must not be empty for specified object fields" };
+                    let detail = if path.is_root() {
+                        "must not be empty at the root"
+                    } else {
+                        "must not be empty for specified object fields"
+                    };
                     self.findings.required(&path.field("type"), detail);
                     Shape::Any
                 }
@@ -94,7 +113,11 @@ impl Parser {
             }
         };
         if embedded && !matches!(shape, Shape::Object(_)) {
-            self.findings.invalid(&path.field("type"), &Value::from(kind), "must be object if x-kubernetes-embedded-resource is true");
+            self.findings.invalid(
+                &path.field("type"),
+                &Value::from(kind),
+                "must be object if x-kubernetes-embedded-resource is true",
+            );
         }
         let mut nullable = schema.get("nullable").and_then(Value::as_bool) == Some(true);
         nullable |= matches!(shape, Shape::Any);
@@ -149,7 +172,11 @@ impl Parser {
                     // Constraints on metadata stay (see `metadata`), its type is the same for every kind.
                     node = Node::of(Shape::Any);
                 }
-                properties.push(Property { name: name.as_str().into(), node: Child::own(node), patch: Patch::default() });
+                properties.push(Property {
+                    name: name.as_str().into(),
+                    node: Child::own(node),
+                    patch: Patch::default(),
+                });
             }
         }
         if embedded {
@@ -170,7 +197,10 @@ impl Parser {
                 None
             }
             Some(_) if !properties.is_empty() && !embedded => {
-                self.findings.forbidden(&path.field("additionalProperties"), "additionalProperties and properties are mutual exclusive");
+                self.findings.forbidden(
+                    &path.field("additionalProperties"),
+                    "additionalProperties and properties are mutual exclusive",
+                );
                 None
             }
             Some(value) => Some(Child::own(self.node(value, &path.field("additionalProperties")))),
@@ -179,7 +209,11 @@ impl Parser {
             None | Some((Value::Null, _)) | Some((_, Some("granular"))) => false,
             Some((_, Some("atomic"))) => true,
             Some((kind, _)) => {
-                self.findings.not_supported(&path.field("x-kubernetes-map-type"), kind, &["atomic", "granular"].map(Value::from));
+                self.findings.not_supported(
+                    &path.field("x-kubernetes-map-type"),
+                    kind,
+                    &["atomic", "granular"].map(Value::from),
+                );
                 false
             }
         };
@@ -202,7 +236,11 @@ impl Parser {
             Some("atomic") => Relation::Atomic,
             Some("set") => {
                 if matches!(&items.shape, Shape::Object(object) if !object.atomic) {
-                    self.findings.invalid(&path.field("x-kubernetes-list-type"), kind, "items of a set must be scalar or atomic");
+                    self.findings.invalid(
+                        &path.field("x-kubernetes-list-type"),
+                        kind,
+                        "items of a set must be scalar or atomic",
+                    );
                 }
                 Relation::Set
             }
@@ -222,7 +260,11 @@ impl Parser {
             self.findings.required(&at, "must not be empty if x-kubernetes-list-type is map");
         }
         let Shape::Object(object) = &items.shape else {
-            self.findings.invalid(&path.field("items"), &Value::from("map"), "must be an object if x-kubernetes-list-type is map");
+            self.findings.invalid(
+                &path.field("items"),
+                &Value::from("map"),
+                "must be an object if x-kubernetes-list-type is map",
+            );
             return Relation::Atomic;
         };
         let mut known = Vec::with_capacity(keys.len());
@@ -263,7 +305,10 @@ impl Parser {
             ..Checks::default()
         };
         if schema.get("uniqueItems").and_then(Value::as_bool) == Some(true) {
-            self.findings.forbidden(&path.field("uniqueItems"), "uniqueItems cannot be set to true since the runtime complexity becomes quadratic");
+            self.findings.forbidden(
+                &path.field("uniqueItems"),
+                "uniqueItems cannot be set to true since the runtime complexity becomes quadratic",
+            );
         }
         if position == Position::Value {
             // Kubernetes allows a type here only where `x-kubernetes-int-or-string` spells out its two types.
@@ -290,7 +335,9 @@ impl Parser {
             }
             any = true;
         }
-        for (name, into) in [("allOf", &mut checks.all_of), ("anyOf", &mut checks.any_of), ("oneOf", &mut checks.one_of)] {
+        for (name, into) in
+            [("allOf", &mut checks.all_of), ("anyOf", &mut checks.any_of), ("oneOf", &mut checks.one_of)]
+        {
             let at = path.field(name);
             for (index, value) in schema.get(name).and_then(Value::as_array).into_iter().flatten().enumerate() {
                 into.push(self.value_checks(value, &at.index(index)));
@@ -336,14 +383,21 @@ impl Parser {
             }
         }
         let at = path.field("items");
-        if let Some(schema) = schema.get("items").filter(|items| !items.is_null()).and_then(|items| self.enter(items, &at)) {
+        if let Some(schema) =
+            schema.get("items").filter(|items| !items.is_null()).and_then(|items| self.enter(items, &at))
+        {
             nested.items = self.checks(schema, &at, Position::Value);
         }
         let any = !nested.required.is_empty() || !nested.fields.is_empty() || nested.items.is_some();
         any.then_some(nested)
     }
 
-    fn map<'v>(&mut self, schema: &'v Map<String, Value>, name: &str, path: &Path<'_>) -> Option<&'v Map<String, Value>> {
+    fn map<'v>(
+        &mut self,
+        schema: &'v Map<String, Value>,
+        name: &str,
+        path: &Path<'_>,
+    ) -> Option<&'v Map<String, Value>> {
         match schema.get(name) {
             None | Some(Value::Null) => None,
             Some(Value::Object(map)) => Some(map),

@@ -14,8 +14,7 @@ use std::sync::{Arc, LazyLock};
 use serde_json::Value;
 
 use crate::Cause;
-pub(crate) use builtin::reference;
-pub(crate) use node::{ANY, Child, Key, List, Node, Object, Patch, Relation, Shape};
+pub(crate) use node::{ANY, Child, Key, Node, Patch, Relation, Shape};
 
 /// The structural schema of a kind: compact, without descriptions, shared.
 ///
@@ -125,3 +124,6 @@ impl Schema {
         self.origin == Origin::BuiltIn && !matches!(node.shape, Shape::Any) || !node.nullable
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -105,7 +105,13 @@ fn remove_in(schema: &Schema, node: &Node, value: &mut Value, path: &Path<'_>, p
     }
 }
 
-fn drop_unknown(schema: &Schema, object: &Object, fields: &mut Map<String, Value>, path: &Path<'_>, paths: &mut Vec<String>) {
+fn drop_unknown(
+    schema: &Schema,
+    object: &Object,
+    fields: &mut Map<String, Value>,
+    path: &Path<'_>,
+    paths: &mut Vec<String>,
+) {
     fields.retain(|name, _| {
         let unknown = matches!(classify(schema, object, name, path), Known::Unknown);
         if unknown {

@@ -93,7 +93,8 @@ impl Walk<'_> {
 
     /// What every kind has is a generated type even where the kind is a custom one.
     fn metadata(&mut self, node: &Node, value: &Value, path: &Path<'_>) {
-        let mut walk = Walk { schema: METADATA_RULES.as_ref(), findings: std::mem::take(&mut self.findings), lenient: true };
+        let mut walk =
+            Walk { schema: METADATA_RULES.as_ref(), findings: std::mem::take(&mut self.findings), lenient: true };
         walk.node(node, value, path);
         self.findings = walk.findings;
     }
@@ -171,7 +172,7 @@ impl Walk<'_> {
         let (name, holds) = match format {
             Format::Plain => return,
             Format::DateTime => ("date-time", is_date_time(text)),
-            Format::Byte => ("byte", STANDARD.decode(text).is_ok()),
+            Format::Byte => ("byte", is_base64(text)),
             Format::Named(name) => (&**name, has_format(name, text)),
         };
         if !holds {
@@ -205,6 +206,15 @@ fn expected(shape: &Shape) -> &'static str {
     }
 }
 
+/// Go's decoder skips line ends.
+fn is_base64(text: &str) -> bool {
+    if text.contains(['\r', '\n']) {
+        let joined: String = text.chars().filter(|c| !matches!(c, '\r' | '\n')).collect();
+        return STANDARD.decode(joined).is_ok();
+    }
+    STANDARD.decode(text).is_ok()
+}
+
 /// RFC 3339, as Go reads it: upper-case `T`, an offset, and nothing after it.
 fn is_date_time(text: &str) -> bool {
     let bytes = text.as_bytes();
@@ -221,7 +231,9 @@ fn has_format(name: &str, text: &str) -> bool {
         "ipv4" => text.parse::<std::net::Ipv4Addr>().is_ok(),
         "ipv6" => text.parse::<std::net::Ipv6Addr>().is_ok(),
         "cidr" => is_cidr(text),
-        "email" => text.split_once('@').is_some_and(|(user, host)| !user.is_empty() && !host.is_empty() && !text.contains(' ')),
+        "email" => {
+            text.split_once('@').is_some_and(|(user, host)| !user.is_empty() && !host.is_empty() && !text.contains(' '))
+        }
         "hostname" => text.len() <= 255 && text.split('.').all(|label| matches(&HOST_LABEL, label)),
         "uri" => matches(&URI, text),
         "uuid" | "uuid3" | "uuid4" | "uuid5" => matches(&UUID, text),

@@ -1,0 +1,5 @@
+//! The API server from outside: through the in-process client, through HTTPS, and with the real `kubectl`.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod kubectl;
+mod support;

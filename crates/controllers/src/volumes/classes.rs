@@ -1,0 +1,49 @@
+//! The StorageClasses every cluster starts with.
+
+use k8s_openapi::api::storage::v1::StorageClass;
+use kube::{Api, core::ObjectMeta};
+use lotse_client::Key;
+
+use super::PROVISIONER;
+use crate::Context;
+
+pub(super) const IS_DEFAULT: &str = "storageclass.kubernetes.io/is-default-class";
+
+/// Name, and whether claims without a class get it.
+const CLASSES: [(&str, bool, &str); 3] =
+    [("standard", true, "Immediate"), ("hostpath", false, "Immediate"), ("local-path", false, "WaitForFirstConsumer")];
+
+/// Creates what is missing. What is there is the user's: it is never changed, and a default class of the user's keeps
+/// ours from being one.
+pub(super) async fn ensure(context: &Context) {
+    let cache = context.cache::<StorageClass>();
+    let others_default = !cache.filter(is_default).is_empty();
+    for (name, default, binding_mode) in CLASSES {
+        if cache.get(&Key::cluster(name)).is_some() {
+            continue;
+        }
+        let class = StorageClass {
+            metadata: ObjectMeta {
+                name: Some(name.to_owned()),
+                annotations: (default && !others_default)
+                    .then(|| [(IS_DEFAULT.to_owned(), "true".to_owned())].into()),
+                ..ObjectMeta::default()
+            },
+            provisioner: PROVISIONER.to_owned(),
+            reclaim_policy: Some("Delete".to_owned()),
+            volume_binding_mode: Some(binding_mode.to_owned()),
+            allow_volume_expansion: Some(true),
+            ..StorageClass::default()
+        };
+        match context.create_with(Api::all(context.client()), "volumes", &class).await {
+            Ok(_) => {}
+            Err(error) if error.is_already_exists() => {}
+            Err(error) => tracing::warn!(class = name, error = %error.user_message(), "storage class not created"),
+        }
+    }
+}
+
+/// Whether a class is marked as the default.
+pub(super) fn is_default(class: &StorageClass) -> bool {
+    class.metadata.annotations.as_ref().and_then(|all| all.get(IS_DEFAULT)).is_some_and(|value| value == "true")
+}
