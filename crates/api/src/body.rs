@@ -38,16 +38,21 @@ pub(crate) enum Format {
     Json,
     /// `application/yaml`.
     Yaml,
+    /// `application/vnd.kubernetes.protobuf`.
+    Protobuf,
 }
 
 impl Format {
-    /// Reads a `Content-Type`; Protobuf and CBOR are refused by name.
+    /// Reads a `Content-Type`.
     pub(crate) fn of(content_type: Option<&str>) -> Result<Self> {
         let media = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
         match media {
             "" | "application/json" | "*/*" => Ok(Self::Json),
             "application/yaml" | "application/x-yaml" | "text/yaml" => Ok(Self::Yaml),
-            _ => Err(Error::UnsupportedMediaType("application/json, application/yaml")),
+            "application/vnd.kubernetes.protobuf" => Ok(Self::Protobuf),
+            _ => Err(Error::UnsupportedMediaType(
+                "application/json, application/yaml, application/vnd.kubernetes.protobuf",
+            )),
         }
     }
 }
@@ -55,6 +60,9 @@ impl Format {
 /// Decodes a body that must hold one value.
 pub(crate) fn decode(bytes: &[u8], format: Format) -> Result<Decoded> {
     let mut duplicates = Vec::new();
+    if format == Format::Protobuf {
+        return Ok(Decoded { value: crate::protobuf::decode(bytes)?, duplicates });
+    }
     let json = format == Format::Json || bytes.iter().find(|b| !b.is_ascii_whitespace()).is_some_and(|b| *b == b'{');
     let value = if json {
         let mut deserializer = serde_json::Deserializer::from_slice(bytes);

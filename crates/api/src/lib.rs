@@ -22,6 +22,7 @@ mod object;
 mod openapi;
 mod pipeline;
 pub mod pki;
+mod protobuf;
 mod projection;
 mod registry;
 mod request;

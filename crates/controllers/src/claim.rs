@@ -115,7 +115,8 @@ where
     O: Object + Resource<Scope = NamespaceResourceScope>,
 {
     let api = context.namespaced::<O>(&owner.namespace().unwrap_or_default());
-    let live = api.get_metadata_opt(&owner.name_any()).await.map_err(Error::api("get", crate::context::describe(owner)))?;
+    let live =
+        api.get_metadata_opt(&owner.name_any()).await.map_err(Error::api("get", crate::context::describe(owner)))?;
     Ok(live.is_some_and(|live| live.metadata.uid == owner.uid() && live.metadata.deletion_timestamp.is_none()))
 }
 

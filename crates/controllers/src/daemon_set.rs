@@ -6,9 +6,7 @@ use jiff::Timestamp;
 use k8s_openapi::{
     api::{
         apps::v1::{ControllerRevision, DaemonSet, DaemonSetStatus},
-        core::v1::{
-            Node, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, Pod, PodTemplateSpec, Toleration,
-        },
+        core::v1::{Node, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, Pod, PodTemplateSpec, Toleration},
     },
     apimachinery::pkg::util::intstr::IntOrString,
 };
@@ -76,8 +74,7 @@ impl Controller for Sets {
         if set.metadata.deletion_timestamp.is_some() {
             return Ok(Next::Done);
         }
-        let revisions =
-            revision::sync(context, NAME, set.as_ref(), &set.spec.selector, &set.spec.template).await?;
+        let revisions = revision::sync(context, NAME, set.as_ref(), &set.spec.selector, &set.spec.template).await?;
         let update = revisions.update.labels().get(revision::HASH).cloned().unwrap_or_default();
         let template = with_tolerations(&set.spec.template);
         let nodes: Vec<_> =
@@ -292,8 +289,12 @@ async fn create(
     revision: &str,
 ) -> Result<(), Error> {
     let namespace = set.namespace().unwrap_or_default();
-    let mut pod =
-        pod::from_template(template, &namespace, format!("{}-", set.name_any()), claim::controller_reference(set.as_ref()));
+    let mut pod = pod::from_template(
+        template,
+        &namespace,
+        format!("{}-", set.name_any()),
+        claim::controller_reference(set.as_ref()),
+    );
     pod.metadata.labels.get_or_insert_default().insert(revision::HASH.to_owned(), revision.to_owned());
     pin(&mut pod, node);
     match context.create(NAME, &pod).await {

@@ -5,7 +5,10 @@ use serde_json::{Value, json};
 use super::*;
 
 fn node(name: &str, labels: Value, taints: Value) -> Arc<Node> {
-    Arc::new(serde_json::from_value(json!({"metadata": {"name": name, "labels": labels}, "spec": {"taints": taints}})).unwrap())
+    Arc::new(
+        serde_json::from_value(json!({"metadata": {"name": name, "labels": labels}, "spec": {"taints": taints}}))
+            .unwrap(),
+    )
 }
 
 fn set(strategy: Value) -> DaemonSet {
@@ -52,7 +55,12 @@ fn one_pod_runs_on_every_node_that_fits() {
         node("d", ssd, json!([{"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"}])),
     ];
     assert_eq!(steps(&daemon, &nodes, &[]), ["create a", "create d"]);
-    let pods = [pod("on-a", "a", "new", true), pod("on-b", "b", "new", true), pod("on-c", "c", "new", true), pod("lost", "gone", "new", true)];
+    let pods = [
+        pod("on-a", "a", "new", true),
+        pod("on-b", "b", "new", true),
+        pod("on-c", "c", "new", true),
+        pod("lost", "gone", "new", true),
+    ];
     // A new taint without NoExecute does not drive a running pod away; a label that no longer fits does.
     assert_eq!(steps(&daemon, &nodes, &pods), ["delete on-b", "create d", "delete lost"]);
 }

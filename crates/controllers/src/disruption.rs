@@ -37,9 +37,8 @@ pub(crate) async fn run(context: Context) {
     Driver::new(Managed::new(Budgets, &context))
         .on_kind(&budgets)
         .on(&pods, move |pod| {
-            let matching = by_pod.filter(|budget| {
-                budget.metadata.namespace == pod.metadata.namespace && selects(budget, pod)
-            });
+            let matching =
+                by_pod.filter(|budget| budget.metadata.namespace == pod.metadata.namespace && selects(budget, pod));
             matching.iter().map(|budget| Key::of(budget.as_ref())).collect()
         })
         .run()
@@ -57,9 +56,9 @@ impl Controller for Budgets {
 
     async fn reconcile(&self, context: &Context, key: &Key) -> Result<Next, Error> {
         let Some(budget) = context.cache::<PodDisruptionBudget>().get(key) else { return Ok(Next::Done) };
-        let pods = context.cache::<Pod>().filter(|pod| {
-            pod.metadata.namespace == key.namespace && selects(&budget, pod) && !pod::is_terminal(pod)
-        });
+        let pods = context
+            .cache::<Pod>()
+            .filter(|pod| pod.metadata.namespace == key.namespace && selects(&budget, pod) && !pod::is_terminal(pod));
         let status = plan(&budget, &pods, expected(context, key, &pods));
         context.status(NAME, budget.as_ref(), budget.status.as_ref(), &status).await?;
         Ok(Next::Done)
@@ -82,7 +81,8 @@ fn expected(context: &Context, key: &Key, pods: &[Arc<Pod>]) -> i32 {
             let found = context.cache::<Deployment>().get(&named(&owner.name));
             found.filter(|deployment| deployment.metadata.uid.as_ref() == Some(&owner.uid))
         });
-        let stateful = context.cache::<StatefulSet>().get(&key).filter(|set| set.metadata.uid.as_ref() == Some(&owner.uid));
+        let stateful =
+            context.cache::<StatefulSet>().get(&key).filter(|set| set.metadata.uid.as_ref() == Some(&owner.uid));
         let controller = context.cache::<ReplicationController>().get(&key);
         let controller = controller.filter(|controller| controller.metadata.uid.as_ref() == Some(&owner.uid));
         let (uid, replicas) = if let Some(deployment) = deployment {
@@ -157,8 +157,10 @@ mod tests {
         let pod = |ready: bool| -> Arc<Pod> {
             let status = if ready { "True" } else { "False" };
             Arc::new(
-                serde_json::from_value(json!({"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": status}]}}))
-                    .unwrap(),
+                serde_json::from_value(
+                    json!({"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": status}]}}),
+                )
+                .unwrap(),
             )
         };
         let pods = [pod(true), pod(true), pod(false)];

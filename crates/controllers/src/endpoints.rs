@@ -7,7 +7,9 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use k8s_openapi::{
     api::{
-        core::v1::{EndpointAddress, EndpointPort, EndpointSubset, Endpoints, ObjectReference, Pod, Service, ServicePort},
+        core::v1::{
+            EndpointAddress, EndpointPort, EndpointSubset, Endpoints, ObjectReference, Pod, Service, ServicePort,
+        },
         discovery::v1::{self as discovery, Endpoint, EndpointConditions, EndpointSlice},
     },
     apimachinery::pkg::{
@@ -98,7 +100,8 @@ impl Controller for Slices {
         let (desired, manager) = match pod_selector(&service) {
             Some(selector) => {
                 let pods = context.cache::<Pod>().filter(|pod| {
-                    pod.metadata.namespace == key.namespace && selector::contains(pod.metadata.labels.as_ref(), selector)
+                    pod.metadata.namespace == key.namespace
+                        && selector::contains(pod.metadata.labels.as_ref(), selector)
                 });
                 let groups = from_pods(&service, &pods);
                 write_endpoints(context, &service, existing, endpoints_of(&service, &groups)).await?;
@@ -145,7 +148,8 @@ fn port_number(port: &ServicePort, pod: &Pod) -> Option<i32> {
         Some(IntOrString::String(name)) => {
             let spec = pod.spec.as_ref()?;
             // Containers that restart always among the init containers (sidecars) serve too.
-            let sidecars = spec.init_containers.iter().flatten().filter(|c| c.restart_policy.as_deref() == Some("Always"));
+            let sidecars =
+                spec.init_containers.iter().flatten().filter(|c| c.restart_policy.as_deref() == Some("Always"));
             spec.containers
                 .iter()
                 .chain(sidecars)
@@ -175,7 +179,12 @@ fn from_pods(service: &Service, pods: &[Arc<Pod>]) -> Groups {
             .filter_map(|port| {
                 let protocol = port.protocol.clone().unwrap_or_else(|| "TCP".to_owned());
                 // The name is part of the slice even if empty: that is how a Service with one port is found.
-                Some((Some(port.name.clone().unwrap_or_default()), port_number(port, pod)?, protocol, port.app_protocol.clone()))
+                Some((
+                    Some(port.name.clone().unwrap_or_default()),
+                    port_number(port, pod)?,
+                    protocol,
+                    port.app_protocol.clone(),
+                ))
             })
             .collect();
         if ports.is_empty() && spec.ports.as_ref().is_some_and(|ports| !ports.is_empty()) {
@@ -183,7 +192,8 @@ fn from_pods(service: &Service, pods: &[Arc<Pod>]) -> Groups {
         }
         let (serving, terminating) = (pod::is_ready(pod), pod::is_terminating(pod));
         let pod_spec = pod.spec.as_ref();
-        let hostname = pod_spec.filter(|pod| pod.subdomain == service.metadata.name).and_then(|pod| pod.hostname.clone());
+        let hostname =
+            pod_spec.filter(|pod| pod.subdomain == service.metadata.name).and_then(|pod| pod.hostname.clone());
         groups.entry(ports).or_default().push(Endpoint {
             addresses: vec![address],
             conditions: Some(EndpointConditions {
@@ -266,7 +276,8 @@ fn slices_of(service: &Service, mut groups: Groups) -> Vec<EndpointSlice> {
     for (ports, endpoints) in groups {
         let ipv6 = |endpoint: &Endpoint| endpoint.addresses.iter().any(|address| address.contains(':'));
         let (v6, v4): (Vec<_>, Vec<_>) = endpoints.into_iter().partition(ipv6);
-        let mut chunks: Vec<(&str, Vec<Endpoint>)> = v4.chunks(PER_SLICE).map(|chunk| ("IPv4", chunk.to_vec())).collect();
+        let mut chunks: Vec<(&str, Vec<Endpoint>)> =
+            v4.chunks(PER_SLICE).map(|chunk| ("IPv4", chunk.to_vec())).collect();
         chunks.extend(v6.chunks(PER_SLICE).map(|chunk| ("IPv6", chunk.to_vec())));
         if chunks.is_empty() {
             chunks.push(("IPv4", Vec::new()));
@@ -309,11 +320,13 @@ fn endpoints_of(service: &Service, groups: &Groups) -> Endpoints {
     for (ports, endpoints) in groups {
         let mut subset = EndpointSubset {
             ports: (!ports.is_empty()).then(|| {
-                let port = |(name, port, protocol, app_protocol): &(Option<String>, i32, String, Option<String>)| EndpointPort {
-                    name: name.clone().filter(|name| !name.is_empty()),
-                    port: *port,
-                    protocol: Some(protocol.clone()),
-                    app_protocol: app_protocol.clone(),
+                let port = |(name, port, protocol, app_protocol): &(Option<String>, i32, String, Option<String>)| {
+                    EndpointPort {
+                        name: name.clone().filter(|name| !name.is_empty()),
+                        port: *port,
+                        protocol: Some(protocol.clone()),
+                        app_protocol: app_protocol.clone(),
+                    }
                 };
                 ports.iter().map(port).collect()
             }),
@@ -331,7 +344,8 @@ fn endpoints_of(service: &Service, groups: &Groups) -> Endpoints {
                 node_name: endpoint.node_name.clone(),
                 target_ref: endpoint.target_ref.clone(),
             };
-            let list = if conditions.ready == Some(true) { &mut subset.addresses } else { &mut subset.not_ready_addresses };
+            let list =
+                if conditions.ready == Some(true) { &mut subset.addresses } else { &mut subset.not_ready_addresses };
             list.get_or_insert_default().push(address);
         }
         if subset.addresses.is_some() || subset.not_ready_addresses.is_some() {

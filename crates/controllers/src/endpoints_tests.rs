@@ -94,9 +94,12 @@ fn pods_of_the_subdomain_keep_their_hostname() {
 
 #[test]
 fn many_endpoints_are_split_and_none_still_make_a_slice() {
-    let pods: Vec<_> = (0..250).map(|n| pod(&format!("p{n}"), Some(&format!("10.0.{}.{}", n / 250, n % 250)), true, json!({}))).collect();
+    let pods: Vec<_> = (0..250)
+        .map(|n| pod(&format!("p{n}"), Some(&format!("10.0.{}.{}", n / 250, n % 250)), true, json!({})))
+        .collect();
     let service = service(json!({"ports": [{"port": 80}]}));
-    let sizes: Vec<_> = slices_of(&service, from_pods(&service, &pods)).iter().map(|s| s.endpoints.as_ref().unwrap().len()).collect();
+    let sizes: Vec<_> =
+        slices_of(&service, from_pods(&service, &pods)).iter().map(|s| s.endpoints.as_ref().unwrap().len()).collect();
     assert_eq!(sizes, [100, 100, 50]);
     assert_eq!(slices_of(&service, Groups::new()).len(), 1);
 }

@@ -22,7 +22,9 @@ pub(crate) async fn run(context: Context) {
     let balanced = services.clone();
     Driver::new(Managed::new(Services, &context))
         .on_kind(&services)
-        .on(&nodes, move |_| balanced.filter(is_load_balancer).iter().map(|service| Key::of(service.as_ref())).collect())
+        .on(&nodes, move |_| {
+            balanced.filter(is_load_balancer).iter().map(|service| Key::of(service.as_ref())).collect()
+        })
         .run()
         .await;
 }

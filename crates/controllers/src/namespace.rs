@@ -53,7 +53,8 @@ impl Controller for Namespaces {
             }
             return Ok(Next::Done);
         }
-        let ours = namespace.spec.iter().flat_map(|spec| spec.finalizers.iter().flatten()).any(|name| name == FINALIZER);
+        let ours =
+            namespace.spec.iter().flat_map(|spec| spec.finalizers.iter().flatten()).any(|name| name == FINALIZER);
         if !ours {
             return Ok(Next::Done);
         }
@@ -86,7 +87,8 @@ impl Controller for Namespaces {
 /// Deletes everything in the namespace and says what is still there.
 async fn empty(context: &Context, namespace: &str) -> Result<Remains, Error> {
     let mut remains = Remains::default();
-    for kind in discovery::kinds(&context.client()).await?.into_iter().filter(|kind| kind.namespaced && kind.deletable) {
+    for kind in discovery::kinds(&context.client()).await?.into_iter().filter(|kind| kind.namespaced && kind.deletable)
+    {
         if let Err(error) = empty_kind(context, namespace, &kind.resource, &mut remains).await {
             remains.failures.push(format!("{}: {}", resource_name(&kind.resource), error.user_message()));
         }
@@ -155,7 +157,11 @@ fn conditions(status: &mut NamespaceStatus, remains: &Remains) {
             failed,
             if failed { "ContentDeletionFailed" } else { "ContentDeleted" },
             if failed {
-                format!("Failed to delete all resource types, {} remaining: {}", remains.failures.len(), remains.failures.join("; "))
+                format!(
+                    "Failed to delete all resource types, {} remaining: {}",
+                    remains.failures.len(),
+                    remains.failures.join("; ")
+                )
             } else {
                 "All content successfully deleted, may be waiting on finalization".to_owned()
             },
@@ -216,7 +222,10 @@ mod tests {
             status.conditions.iter().flatten().find(|c| c.type_ == kind).cloned().unwrap()
         };
         let content = find(&status, "NamespaceContentRemaining");
-        assert_eq!((content.status.as_str(), content.message.as_deref().unwrap()), ("True", "Some resources are remaining: pods has 2 resource instances"));
+        assert_eq!(
+            (content.status.as_str(), content.message.as_deref().unwrap()),
+            ("True", "Some resources are remaining: pods has 2 resource instances")
+        );
         assert_eq!(find(&status, "NamespaceFinalizersRemaining").status, "True");
         assert_eq!(find(&status, "NamespaceDeletionContentFailure").status, "False");
         conditions(&mut status, &Remains::default());

@@ -62,7 +62,8 @@ pub(crate) fn remaining(since: Timestamp, seconds: i64, now: Timestamp) -> Optio
 /// (`controller.kubernetes.io/pod-deletion-cost`), most recently ready, most often restarted, newest.
 pub(crate) fn deletion_order(a: &Pod, b: &Pod) -> std::cmp::Ordering {
     let key = |pod: &Pod| {
-        let scheduled = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).is_some_and(|name| !name.is_empty());
+        let scheduled =
+            pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).is_some_and(|name| !name.is_empty());
         let phase = match phase(pod) {
             "Pending" | "" => 0,
             "Unknown" => 1,
@@ -80,7 +81,9 @@ pub(crate) fn deletion_order(a: &Pod, b: &Pod) -> std::cmp::Ordering {
     let ready_since = |pod: &Pod| condition(pod, "Ready").and_then(|condition| condition.last_transition_time.clone());
     key(a)
         .cmp(&key(b))
-        .then_with(|| if is_ready(a) && is_ready(b) { ready_since(b).cmp(&ready_since(a)) } else { std::cmp::Ordering::Equal })
+        .then_with(|| {
+            if is_ready(a) && is_ready(b) { ready_since(b).cmp(&ready_since(a)) } else { std::cmp::Ordering::Equal }
+        })
         .then_with(|| restarts(b).cmp(&restarts(a)))
         .then_with(|| b.metadata.creation_timestamp.cmp(&a.metadata.creation_timestamp))
         .then_with(|| a.metadata.name.cmp(&b.metadata.name))

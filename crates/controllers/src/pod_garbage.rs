@@ -70,7 +70,8 @@ fn plan(pods: &[Arc<Pod>], nodes: &[String], limit: usize) -> Vec<Arc<Pod>> {
         .into_iter()
         .filter(|pod| pod::is_terminal(pod) && !pod::is_terminating(pod) && pod.finalizers().is_empty())
         .collect();
-    terminated.sort_by_key(|pod| (claim::controller_of(&pod.metadata).is_some(), pod.metadata.creation_timestamp.clone()));
+    terminated
+        .sort_by_key(|pod| (claim::controller_of(&pod.metadata).is_some(), pod.metadata.creation_timestamp.clone()));
     let excess = terminated.len().saturating_sub(limit);
     remove.extend(terminated.into_iter().take(excess));
     remove
@@ -106,9 +107,8 @@ mod tests {
             pod("done-old", Some("n"), "Succeeded", &day(1), false),
             pod("done-new", Some("n"), "Failed", &day(2), false),
         ];
-        let names = |nodes: &[String], limit| {
-            plan(&pods, nodes, limit).iter().map(|pod| pod.name_any()).collect::<Vec<_>>()
-        };
+        let names =
+            |nodes: &[String], limit| plan(&pods, nodes, limit).iter().map(|pod| pod.name_any()).collect::<Vec<_>>();
         assert_eq!(names(&["n".to_owned()], 1), ["lost", "never-placed", "done-old"]);
         assert_eq!(names(&["n".to_owned()], 2), ["lost", "never-placed"]);
         assert_eq!(names(&[], 2), ["never-placed"]);

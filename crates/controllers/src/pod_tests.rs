@@ -21,7 +21,7 @@ fn pod(name: &str, node: Option<&str>, phase: &str, ready: Option<&str>, created
 fn the_least_useful_pod_is_deleted_first() {
     let old = "2026-01-01T00:00:00Z";
     let new = "2026-01-02T00:00:00Z";
-    let mut pods = vec![
+    let mut pods = [
         pod("ready-long", Some("n"), "Running", Some(old), old),
         pod("ready-lately", Some("n"), "Running", Some(new), old),
         pod("not-ready-old", Some("n"), "Running", None, old),
@@ -31,10 +31,7 @@ fn the_least_useful_pod_is_deleted_first() {
     ];
     pods.sort_by(deletion_order);
     let names: Vec<_> = pods.iter().map(|pod| pod.metadata.name.as_deref().unwrap()).collect();
-    assert_eq!(
-        names,
-        ["unscheduled", "pending", "not-ready-new", "not-ready-old", "ready-lately", "ready-long"]
-    );
+    assert_eq!(names, ["unscheduled", "pending", "not-ready-new", "not-ready-old", "ready-lately", "ready-long"]);
 }
 
 #[test]

@@ -5,6 +5,7 @@ use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 /// A quantity in billionths of its unit, which is as fine as Kubernetes is.
 pub(crate) type Nano = i128;
 
+#[cfg(test)]
 const NANO: Nano = 1_000_000_000;
 
 /// Reads a quantity; `None` if it is not one. Digits below a billionth are rounded up, as Kubernetes does.
@@ -28,7 +29,8 @@ pub(crate) fn parse(text: &str) -> Option<Nano> {
     exponent += 9 - i32::try_from(fraction.len()).ok()?;
     let scaled = digits.checked_mul(factor)?;
     let power = Nano::checked_pow(10, exponent.unsigned_abs())?;
-    let value = if exponent >= 0 { scaled.checked_mul(power)? } else { scaled / power + Nano::from(scaled % power != 0) };
+    let value =
+        if exponent >= 0 { scaled.checked_mul(power)? } else { scaled / power + Nano::from(scaled % power != 0) };
     Some(sign * value)
 }
 

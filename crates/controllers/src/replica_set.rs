@@ -118,7 +118,8 @@ impl<K: Replicated> Controller for Controlled<K> {
         let pods = context
             .cache::<Pod>()
             .filter(|pod| pod.metadata.namespace == key.namespace && claim::is_controlled_by(&pod.metadata, &uid));
-        let labels = set.template().and_then(|template| template.metadata.as_ref()).and_then(|meta| meta.labels.clone());
+        let labels =
+            set.template().and_then(|template| template.metadata.as_ref()).and_then(|meta| meta.labels.clone());
         let now = now();
         let counts = count(&pods, &labels.unwrap_or_default(), set.min_ready_seconds(), now);
         let Some(set) = context.cache::<K>().get(key) else { return Ok(Next::Done) };
@@ -181,12 +182,8 @@ async fn create<K: Replicated>(context: &Context, set: &K, missing: usize) -> Re
         return Err(Error::invalid(format!("{object}: spec.template is missing; add the pods to make")));
     };
     let namespace = set.namespace().unwrap_or_default();
-    let pod = pod::from_template(
-        template,
-        &namespace,
-        format!("{}-", set.name_any()),
-        claim::controller_reference(set),
-    );
+    let pod =
+        pod::from_template(template, &namespace, format!("{}-", set.name_any()), claim::controller_reference(set));
     let (mut left, mut batch) = (missing, 1);
     while left > 0 {
         let size = batch.min(left);
@@ -313,7 +310,8 @@ impl Replicated for ReplicationController {
 
     fn new_status(&self, counts: &Counts, failure: Option<&Failure>, now: Timestamp) -> ReplicationControllerStatus {
         let old = self.status.as_ref().and_then(|status| status.conditions.as_ref());
-        let mut conditions: Vec<_> = old.into_iter().flatten().filter(|c| c.type_ != "ReplicaFailure").cloned().collect();
+        let mut conditions: Vec<_> =
+            old.into_iter().flatten().filter(|c| c.type_ != "ReplicaFailure").cloned().collect();
         if let Some(failure) = failure {
             let since = old
                 .into_iter()

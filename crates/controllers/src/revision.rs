@@ -128,10 +128,12 @@ mod tests {
 
     #[test]
     fn a_revision_gives_back_the_template_it_recorded() {
-        let recorded: PodTemplateSpec =
-            serde_json::from_value(json!({"metadata": {"labels": {"app": "db"}}, "spec": {"containers": [{"name": "a"}]}}))
-                .unwrap();
-        let revision = ControllerRevision { data: RawExtension(data(&recorded).unwrap()), ..ControllerRevision::default() };
+        let recorded: PodTemplateSpec = serde_json::from_value(
+            json!({"metadata": {"labels": {"app": "db"}}, "spec": {"containers": [{"name": "a"}]}}),
+        )
+        .unwrap();
+        let revision =
+            ControllerRevision { data: RawExtension(data(&recorded).unwrap()), ..ControllerRevision::default() };
         assert_eq!(revision.data.0["spec"]["template"]["$patch"], "replace");
         assert_eq!(template(&revision).unwrap(), recorded);
     }

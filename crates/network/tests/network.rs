@@ -329,7 +329,7 @@ fn the_outside_reaches_node_ports_and_pods_go_out_under_the_machines_address() {
         let network = open(directory.path());
         let api = Api::new();
         tokio::spawn(run_services(network.clone(), api.informers()));
-        // A neighbour on the local network: another pod network namespace, on a link of its own.
+        // A neighbour on the local network: a network namespace on a link of its own.
         let outside = tempfile::NamedTempFile::new().unwrap();
         let outside = outside.path();
         let path = outside.to_str().unwrap();
@@ -340,7 +340,7 @@ fn the_outside_reaches_node_ports_and_pods_go_out_under_the_machines_address() {
             &[
                 "-c",
                 &format!(
-                    "sleep 5 & p=$!; nsenter --net={path} sleep 5 & q=$!; sleep 0.1; ip link set lan1 netns $q; kill $p"
+                    "nsenter --net={path} sleep 5 >/dev/null 2>&1 & p=$!; sleep 0.1; ip link set lan1 netns $p; kill $p"
                 ),
             ],
         );

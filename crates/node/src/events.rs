@@ -41,7 +41,14 @@ impl Events {
     }
 
     /// An event about the pod, or about one of its containers.
-    pub(crate) fn pod(&self, pod: &Pod, container: Option<&str>, severity: Severity, reason: &str, note: impl Into<String>) {
+    pub(crate) fn pod(
+        &self,
+        pod: &Pod,
+        container: Option<&str>,
+        severity: Severity,
+        reason: &str,
+        note: impl Into<String>,
+    ) {
         let mut reference = pod.object_ref(&());
         let init = || {
             let inits = pod.spec.iter().flat_map(|spec| spec.init_containers.iter().flatten());

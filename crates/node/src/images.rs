@@ -42,7 +42,9 @@ async fn collect(shared: &Shared) {
         }
     }
     if freed < wanted {
-        let note = format!("Failed to garbage collect required amount of images. Attempted to free {wanted} bytes, but only found {freed} bytes eligible to free.");
+        let note = format!(
+            "Failed to garbage collect required amount of images. Attempted to free {wanted} bytes, but only found {freed} bytes eligible to free."
+        );
         shared.events.node(&config.node_name, WARNING, "FreeDiskSpaceFailed", note);
     }
 }

@@ -10,8 +10,7 @@ use lotse_runtime::{ContainerRuntime, RuntimeEvent};
 use tokio::sync::{Mutex, broadcast};
 
 use crate::{
-    Config, events,
-    images, machine,
+    Config, events, images, machine,
     pods::{Pods, ReferenceKind, Shared, refers_to},
     registration::Registration,
     router,
@@ -75,11 +74,7 @@ impl Node {
             Tokens::new(ApiIssuer(client)),
             capacity,
         );
-        Self {
-            shared: Arc::new(shared),
-            handlers: None,
-            event_writer: Arc::new(Mutex::new(Some(Box::pin(writer)))),
-        }
+        Self { shared: Arc::new(shared), handlers: None, event_writer: Arc::new(Mutex::new(Some(Box::pin(writer)))) }
     }
 
     /// Serves exec, attach and port-forward with `handlers`; without them these routes answer 501.
@@ -123,9 +118,9 @@ impl Node {
         shared.sources.ready().await;
         shared.remove_orphans().await;
         let own = shared.clone();
-        let driver = Driver::new(Pods(shared.clone())).concurrency(CONCURRENCY).on(&shared.pods, move |pod: &Pod| {
-            if own.is_ours(pod) { vec![Key::of(pod)] } else { Vec::new() }
-        });
+        let driver = Driver::new(Pods(shared.clone()))
+            .concurrency(CONCURRENCY)
+            .on(&shared.pods, move |pod: &Pod| if own.is_ours(pod) { vec![Key::of(pod)] } else { Vec::new() });
         let driver = driver
             .on(&shared.sources.config_maps, self.users::<ConfigMap>(ReferenceKind::ConfigMap))
             .on(&shared.sources.secrets, self.users::<Secret>(ReferenceKind::Secret))
@@ -134,10 +129,8 @@ impl Node {
         let claims: Informer<PersistentVolumeClaim> = shared.sources.claims.clone();
         let driver = driver.on(&shared.sources.volumes, move |volume: &PersistentVolume| {
             let reference = volume.spec.as_ref().and_then(|spec| spec.claim_ref.as_ref());
-            let key = reference.map(|claim| Key {
-                namespace: claim.namespace.clone(),
-                name: claim.name.clone().unwrap_or_default(),
-            });
+            let key = reference
+                .map(|claim| Key { namespace: claim.namespace.clone(), name: claim.name.clone().unwrap_or_default() });
             key.and_then(|key| claims.get(&key)).map(|claim| claim_users(&claim)).unwrap_or_default()
         });
         shared.set_trigger(driver.trigger());
@@ -161,7 +154,9 @@ impl Node {
     async fn listen(&self, mut events: broadcast::Receiver<RuntimeEvent>) {
         loop {
             match events.recv().await {
-                Ok(RuntimeEvent::ContainerExited { pod, .. } | RuntimeEvent::PodLost { pod }) => self.shared.trigger_uid(&pod),
+                Ok(RuntimeEvent::ContainerExited { pod, .. } | RuntimeEvent::PodLost { pod }) => {
+                    self.shared.trigger_uid(&pod)
+                }
                 Err(broadcast::error::RecvError::Lagged(_)) => self.shared.trigger_all(),
                 // The runtime is gone, and with it the process.
                 Err(broadcast::error::RecvError::Closed) => return std::future::pending().await,

@@ -92,7 +92,11 @@ impl Cluster {
         while !condition(self) {
             let calls = self.runtime.calls.lock().unwrap().clone();
             let pods = self.api.list("/api/v1/pods");
-            assert!(begin.elapsed() < Duration::from_secs(8), "{what}: {calls:?} {}", serde_json::to_string_pretty(&pods).unwrap());
+            assert!(
+                begin.elapsed() < Duration::from_secs(8),
+                "{what}: {calls:?} {}",
+                serde_json::to_string_pretty(&pods).unwrap()
+            );
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
@@ -124,8 +128,11 @@ async fn a_pod_runs_soon_and_is_removed_completely() {
     let cluster = Cluster::start();
     cluster.until("registered", |cluster| cluster.api.get("/api/v1/nodes/node").is_some()).await;
     let begin = Instant::now();
-    cluster.pod("p", json!({"containers": [web()], "terminationGracePeriodSeconds": 5,
-        "volumes": [{"name": "e", "emptyDir": {}}]}));
+    cluster.pod(
+        "p",
+        json!({"containers": [web()], "terminationGracePeriodSeconds": 5,
+        "volumes": [{"name": "e", "emptyDir": {}}]}),
+    );
     cluster.until("ready", |cluster| cluster.ready("p")).await;
     assert!(begin.elapsed() < Duration::from_millis(1000), "{:?}", begin.elapsed());
     let status = cluster.status("p");
@@ -148,7 +155,8 @@ async fn a_pod_runs_soon_and_is_removed_completely() {
     cluster.until("gone", |cluster| cluster.api.get(&path("p")).is_none()).await;
     assert!(cluster.runtime.pods().is_empty() && cluster.network.attachments().is_empty() && !pod_dir.exists());
     assert!(cluster.calls().contains(&"stop web".to_owned()));
-    let reasons = |reason: &str| cluster.api.list("/apis/events.k8s.io/v1/events").iter().any(|event| event["reason"] == reason);
+    let reasons =
+        |reason: &str| cluster.api.list("/apis/events.k8s.io/v1/events").iter().any(|event| event["reason"] == reason);
     for reason in ["Pulled", "Created", "Started", "Killing"] {
         assert!(reasons(reason), "{reason}");
     }
@@ -178,7 +186,9 @@ async fn after_a_reboot_everything_runs_again_and_restarts_are_counted() {
     cluster.runtime.reboot();
     cluster.restart().await;
     cluster
-        .until("restarted", |cluster| cluster.status("p")["containerStatuses"][0]["restartCount"] == 1 && cluster.ready("p"))
+        .until("restarted", |cluster| {
+            cluster.status("p")["containerStatuses"][0]["restartCount"] == 1 && cluster.ready("p")
+        })
         .await;
     let last = &cluster.status("p")["containerStatuses"][0]["lastState"]["terminated"];
     assert_eq!((&last["exitCode"], &last["reason"]), (&json!(137), &json!("ContainerStatusUnknown")));
@@ -195,7 +205,9 @@ async fn orphans_are_removed_when_the_cache_is_complete() {
     cluster.api.delete(&path("p"), 0);
     std::fs::create_dir_all(cluster.dir.path().join("root/pods/stale-uid/volumes/x")).unwrap();
     cluster.run();
-    cluster.until("removed", |cluster| cluster.runtime.pods().is_empty() && cluster.network.attachments().is_empty()).await;
+    cluster
+        .until("removed", |cluster| cluster.runtime.pods().is_empty() && cluster.network.attachments().is_empty())
+        .await;
     cluster.until("directories", |cluster| !cluster.dir.path().join("root/pods/stale-uid").exists()).await;
 }
 
@@ -205,7 +217,9 @@ async fn a_crashing_container_backs_off_and_keeps_its_last_state() {
     cluster.runtime.short_lived.lock().unwrap().insert("web".into(), 3);
     cluster.pod("p", json!({"containers": [web()]}));
     cluster
-        .until("back-off", |cluster| cluster.status("p")["containerStatuses"][0]["state"]["waiting"]["reason"] == "CrashLoopBackOff")
+        .until("back-off", |cluster| {
+            cluster.status("p")["containerStatuses"][0]["state"]["waiting"]["reason"] == "CrashLoopBackOff"
+        })
         .await;
     let container = cluster.status("p")["containerStatuses"][0].clone();
     assert_eq!(container["restartCount"], 1);
@@ -221,10 +235,14 @@ async fn init_containers_run_in_order_and_sidecars_outlive_the_others() {
     let named = |name: &str| json!({"name": name, "image": "web:1", "imagePullPolicy": "IfNotPresent"});
     let mut sidecar = named("side");
     sidecar["restartPolicy"] = json!("Always");
-    cluster.pod("p", json!({"restartPolicy": "Never", "containers": [named("job")],
-        "initContainers": [named("one"), sidecar, named("two")]}));
+    cluster.pod(
+        "p",
+        json!({"restartPolicy": "Never", "containers": [named("job")],
+        "initContainers": [named("one"), sidecar, named("two")]}),
+    );
     cluster.until("succeeded", |cluster| cluster.status("p")["phase"] == "Succeeded").await;
-    let calls: Vec<_> = cluster.calls().into_iter().filter(|call| call.starts_with("start ") || call.starts_with("stop")).collect();
+    let calls: Vec<_> =
+        cluster.calls().into_iter().filter(|call| call.starts_with("start ") || call.starts_with("stop")).collect();
     assert_eq!(calls, ["start one #0", "start side #0", "start two #0", "start job #0", "stop side"]);
     cluster.until("released", |cluster| cluster.runtime.pods().is_empty()).await;
     assert_eq!(cluster.status("p")["containerStatuses"][0]["state"]["terminated"]["reason"], "Completed");
@@ -239,8 +257,10 @@ async fn what_is_missing_is_shown_and_helps_itself_when_it_appears() {
     let waiting = |cluster: &Cluster| cluster.status("p")["containerStatuses"][0]["state"]["waiting"].clone();
     cluster.until("error", |cluster| waiting(cluster)["reason"] == "CreateContainerConfigError").await;
     assert_eq!(waiting(&cluster)["message"], "secret \"s\" not found");
-    cluster.api.create("/api/v1/namespaces/n/secrets/s",
-        json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "data": {"A": "MQ=="}}));
+    cluster.api.create(
+        "/api/v1/namespaces/n/secrets/s",
+        json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "data": {"A": "MQ=="}}),
+    );
     cluster.until("ready", |cluster| cluster.ready("p")).await;
     let specs = cluster.runtime.specs.lock().unwrap();
     assert!(specs[0].env.contains(&("A".into(), "1".into())));
@@ -260,7 +280,8 @@ async fn a_missing_image_is_reported_with_its_cause() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_config_map_reaches_the_running_container() {
     let cluster = Cluster::start();
-    let object = |value: &str| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "data": {"k": value}});
+    let object =
+        |value: &str| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "data": {"k": value}});
     cluster.api.create("/api/v1/namespaces/n/configmaps/c", object("1"));
     cluster.pod("p", json!({"containers": [web()], "volumes": [{"name": "v", "configMap": {"name": "c"}}]}));
     cluster.until("ready", |cluster| cluster.ready("p")).await;
@@ -313,9 +334,15 @@ async fn the_routes_serve_logs_pods_and_figures() {
     assert_eq!(get("/exec/n/p/web?command=ls&stdout=1").await.0, 501);
     let (status, text) = get("/metrics/resource").await;
     assert_eq!(status, 200);
-    assert!(text.contains("container_cpu_usage_seconds_total{container=\"web\",namespace=\"n\",pod=\"p\"} 1.5"), "{text}");
+    assert!(
+        text.contains("container_cpu_usage_seconds_total{container=\"web\",namespace=\"n\",pod=\"p\"} 1.5"),
+        "{text}"
+    );
     let (_, text) = get("/stats/summary").await;
-    assert_eq!(serde_json::from_str::<Value>(&text).unwrap()["pods"][0]["containers"][0]["memory"]["workingSetBytes"], 1 << 20);
+    assert_eq!(
+        serde_json::from_str::<Value>(&text).unwrap()["pods"][0]["containers"][0]["memory"]["workingSetBytes"],
+        1 << 20
+    );
     assert!(get("/pods").await.1.contains("\"uid-p\""));
 
     cluster.runtime.end("uid-p", "web", 0);
@@ -327,7 +354,11 @@ async fn the_routes_serve_logs_pods_and_figures() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_node_is_registered_and_its_lease_renewed() {
     let cluster = Cluster::start();
-    cluster.until("lease", |cluster| cluster.api.get("/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/node").is_some()).await;
+    cluster
+        .until("lease", |cluster| {
+            cluster.api.get("/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/node").is_some()
+        })
+        .await;
     let node = cluster.api.get("/api/v1/nodes/node").unwrap();
     assert_eq!(node["metadata"]["labels"]["kubernetes.io/hostname"], "node");
     assert_eq!(condition(&node["status"], "Ready"), "True");

@@ -177,9 +177,10 @@ impl Registration {
             allocatable: Some(capacity.clone()),
             capacity: Some(capacity),
             conditions: Some(conditions(previous, memory, disk, machine::processes(), Timestamp::now())),
-            daemon_endpoints: self.config.kubelet_port.map(|port| NodeDaemonEndpoints {
-                kubelet_endpoint: Some(DaemonEndpoint { port: i32::from(port) }),
-            }),
+            daemon_endpoints: self
+                .config
+                .kubelet_port
+                .map(|port| NodeDaemonEndpoints { kubelet_endpoint: Some(DaemonEndpoint { port: i32::from(port) }) }),
             images: Some(images.collect()),
             node_info: Some(self.info()),
             ..NodeStatus::default()
@@ -209,7 +210,9 @@ impl Registration {
         let name = &self.config.node_name;
         let now = MicroTime(Timestamp::now());
         let context = || format!("cannot renew lease {LEASE_NAMESPACE}/{name}");
-        let patch = Patch::Merge(json!({"spec": {"holderIdentity": name, "renewTime": now, "leaseDurationSeconds": LEASE_SECONDS}}));
+        let patch = Patch::Merge(
+            json!({"spec": {"holderIdentity": name, "renewTime": now, "leaseDurationSeconds": LEASE_SECONDS}}),
+        );
         match api.patch(name, &PatchParams::default(), &patch).await {
             Ok(_) => return Ok(()),
             Err(kube::Error::Api(status)) if status.code == 404 => {}
@@ -273,12 +276,40 @@ fn meaningful(status: &NodeStatus) -> NodeStatus {
     result
 }
 
-fn conditions(previous: &NodeStatus, memory: Memory, disk: Disk, pids: (u64, u64), now: Timestamp) -> Vec<NodeCondition> {
-    let disk_full = disk.used_percent() >= DISK_PRESSURE_PERCENT || (disk.inodes > 0 && disk.inodes_free * 20 < disk.inodes);
+fn conditions(
+    previous: &NodeStatus,
+    memory: Memory,
+    disk: Disk,
+    pids: (u64, u64),
+    now: Timestamp,
+) -> Vec<NodeCondition> {
+    let disk_full =
+        disk.used_percent() >= DISK_PRESSURE_PERCENT || (disk.inodes > 0 && disk.inodes_free * 20 < disk.inodes);
     let rows = [
-        ("MemoryPressure", memory.available < MEMORY_PRESSURE, "KubeletHasInsufficientMemory", "kubelet has insufficient memory available", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
-        ("DiskPressure", disk_full, "KubeletHasDiskPressure", "kubelet has disk pressure", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
-        ("PIDPressure", pids.0.saturating_mul(100) > pids.1.saturating_mul(90), "KubeletHasInsufficientPID", "kubelet has insufficient PID available", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
+        (
+            "MemoryPressure",
+            memory.available < MEMORY_PRESSURE,
+            "KubeletHasInsufficientMemory",
+            "kubelet has insufficient memory available",
+            "KubeletHasSufficientMemory",
+            "kubelet has sufficient memory available",
+        ),
+        (
+            "DiskPressure",
+            disk_full,
+            "KubeletHasDiskPressure",
+            "kubelet has disk pressure",
+            "KubeletHasNoDiskPressure",
+            "kubelet has no disk pressure",
+        ),
+        (
+            "PIDPressure",
+            pids.0.saturating_mul(100) > pids.1.saturating_mul(90),
+            "KubeletHasInsufficientPID",
+            "kubelet has insufficient PID available",
+            "KubeletHasSufficientPID",
+            "kubelet has sufficient PID available",
+        ),
         ("Ready", true, "KubeletReady", "kubelet is posting ready status", "", ""),
     ];
     let second = Timestamp::from_second(now.as_second()).unwrap_or(now);
@@ -306,7 +337,10 @@ mod tests {
 
     #[test]
     fn pressure_follows_the_readings_and_transitions_are_kept() {
-        let good = (Memory { total: 4 << 30, available: 1 << 30 }, Disk { total: 100, available: 50, inodes: 100, inodes_free: 90 });
+        let good = (
+            Memory { total: 4 << 30, available: 1 << 30 },
+            Disk { total: 100, available: 50, inodes: 100, inodes_free: 90 },
+        );
         let at = |second| Timestamp::from_second(second).unwrap();
         let first = conditions(&NodeStatus::default(), good.0, good.1, (10, 1000), at(100));
         let status = |list: &[NodeCondition], kind: &str| list.iter().find(|one| one.type_ == kind).unwrap().clone();
@@ -319,7 +353,11 @@ mod tests {
         let second = conditions(&previous, low, Disk { available: 5, ..good.1 }, (950, 1000), at(200));
         for kind in ["MemoryPressure", "DiskPressure", "PIDPressure"] {
             let condition = status(&second, kind);
-            assert_eq!((condition.status.as_str(), condition.last_transition_time.unwrap().0), ("True", at(200)), "{kind}");
+            assert_eq!(
+                (condition.status.as_str(), condition.last_transition_time.unwrap().0),
+                ("True", at(200)),
+                "{kind}"
+            );
         }
         assert_eq!(status(&second, "Ready").last_transition_time.unwrap().0, at(100));
     }

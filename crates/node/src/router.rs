@@ -59,7 +59,9 @@ impl Kubelet {
     #[allow(clippy::result_large_err, reason = "the error is the response that is sent")]
     fn pod(&self, namespace: &str, name: &str) -> Result<Arc<Pod>, Response> {
         let pod = self.shared.pods.get(&Key::namespaced(namespace, name)).filter(|pod| self.shared.is_ours(pod));
-        pod.ok_or_else(|| refuse(StatusCode::NOT_FOUND, format!("pod \"{name}\" not found in namespace \"{namespace}\"")))
+        pod.ok_or_else(|| {
+            refuse(StatusCode::NOT_FOUND, format!("pod \"{name}\" not found in namespace \"{namespace}\""))
+        })
     }
 
     /// The id of the container's running instance.
@@ -145,13 +147,14 @@ fn open_logs(
         None | Some("" | "All") => None,
         Some("Stdout" | "stdout") => Some("stdout".to_owned()),
         Some("Stderr" | "stderr") => Some("stderr".to_owned()),
-        Some(other) => return Err(refuse(StatusCode::BAD_REQUEST, format!("stream: {other:?} is not All, Stdout or Stderr"))),
+        Some(other) => {
+            return Err(refuse(StatusCode::BAD_REQUEST, format!("stream: {other:?} is not All, Stdout or Stderr")));
+        }
     };
     let dir = kubelet.shared.log_dir(&pod).join(container);
     let files = std::fs::read_dir(&dir).into_iter().flatten().flatten();
-    let mut attempts: Vec<u32> = files
-        .filter_map(|file| file.file_name().to_str()?.strip_suffix(".log")?.parse().ok())
-        .collect();
+    let mut attempts: Vec<u32> =
+        files.filter_map(|file| file.file_name().to_str()?.strip_suffix(".log")?.parse().ok()).collect();
     attempts.sort_unstable();
     let attempt = if query.previous { attempts.iter().rev().nth(1) } else { attempts.last() };
     let Some(attempt) = attempt else {
@@ -221,7 +224,8 @@ async fn exec(
         Err(response) => return response,
     };
     let pairs = query_pairs(&request);
-    let command: Vec<String> = pairs.iter().filter(|(key, _)| key == "command").map(|(_, value)| value.clone()).collect();
+    let command: Vec<String> =
+        pairs.iter().filter(|(key, _)| key == "command").map(|(_, value)| value.clone()).collect();
     if command.is_empty() {
         return refuse(StatusCode::BAD_REQUEST, "command: at least one is required");
     }

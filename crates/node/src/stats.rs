@@ -70,7 +70,8 @@ pub(crate) async fn metrics(shared: &Shared) -> String {
     let (mut cpu, mut memory) = (String::new(), String::new());
     for (pod, containers) in read(shared).await {
         for (name, stats, _) in containers {
-            let labels = format!("{{container=\"{name}\",namespace=\"{}\",pod=\"{}\"}}", pod.spec.namespace, pod.spec.name);
+            let labels =
+                format!("{{container=\"{name}\",namespace=\"{}\",pod=\"{}\"}}", pod.spec.namespace, pod.spec.name);
             let _ = writeln!(cpu, "container_cpu_usage_seconds_total{labels} {}", stats.cpu_nanos as f64 / 1e9);
             let _ = writeln!(memory, "container_memory_working_set_bytes{labels} {}", stats.memory_working_set_bytes);
         }
@@ -91,6 +92,7 @@ fn machine_cpu_nanos() -> u64 {
     let Some(line) = text.lines().next() else { return 0 };
     let fields: Vec<u64> = line.split_whitespace().skip(1).filter_map(|word| word.parse().ok()).collect();
     // user nice system idle iowait irq softirq steal; guest time is part of user time.
-    let busy: u64 = fields.iter().take(8).enumerate().filter(|(at, _)| !matches!(at, 3 | 4)).map(|(_, value)| value).sum();
+    let busy: u64 =
+        fields.iter().take(8).enumerate().filter(|(at, _)| !matches!(at, 3 | 4)).map(|(_, value)| value).sum();
     busy.saturating_mul(10_000_000)
 }

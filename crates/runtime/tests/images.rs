@@ -336,11 +336,11 @@ async fn images_are_pulled_by_tag_and_by_digest() {
     assert!(runtime.image(&format!("{name}@{top}")).is_some());
 
     let before = registry.lock().unwrap().requests.len();
-    runtime.pull(&format!("{name}@{top}"), &[right.clone()]).await.unwrap();
+    runtime.pull(&format!("{name}@{top}"), std::slice::from_ref(&right)).await.unwrap();
     let since = registry.lock().unwrap().requests[before..].to_vec();
     assert!(!since.iter().any(|path| path.contains("/blobs/")), "nothing is downloaded twice: {since:?}");
 
-    let error = runtime.pull(&format!("{name}:absent"), &[right.clone()]).await.unwrap_err().to_string();
+    let error = runtime.pull(&format!("{name}:absent"), std::slice::from_ref(&right)).await.unwrap_err().to_string();
     assert!(error.contains(":absent"), "{error}");
     runtime.remove_image(&image.id).await.unwrap();
 

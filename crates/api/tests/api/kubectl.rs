@@ -100,7 +100,6 @@ async fn the_api_explains_itself() {
 async fn rights_are_asked_for_and_given() {
     let cluster = Cluster::start().await;
     let kubectl = cluster.kubectl().await;
-    eprintln!("{}", kubectl.refused(&["auth", "can-i", "delete", "nodes", "-v=9"], "").await);
     says!(kubectl.run(&["auth", "can-i", "delete", "nodes"]).await, "yes");
     says!(kubectl.run(&["auth", "whoami"]).await, "admin", "system:masters");
     let refused = kubectl.outcome(&["auth", "can-i", "get", "pods", "--as", "eve"], "").await;

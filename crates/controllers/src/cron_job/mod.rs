@@ -113,11 +113,15 @@ fn plan(cron_job: &CronJob, jobs: &[Arc<Job>], now: Timestamp) -> Result<Plan, (
         return Ok(plan);
     }
     let object = cron_job.name_any();
-    let schedule = Schedule::parse(&spec.schedule)
-        .map_err(|why| ("UnparseableSchedule", format!("CronJob {object}: spec.schedule {:?}: {why}", spec.schedule)))?;
+    let schedule = Schedule::parse(&spec.schedule).map_err(|why| {
+        ("UnparseableSchedule", format!("CronJob {object}: spec.schedule {:?}: {why}", spec.schedule))
+    })?;
     let zone = match &spec.time_zone {
         Some(name) => TimeZone::get(name).map_err(|_| {
-            ("UnknownTimeZone", format!("CronJob {object}: spec.timeZone {name:?} is not known; use a name like Europe/Berlin"))
+            (
+                "UnknownTimeZone",
+                format!("CronJob {object}: spec.timeZone {name:?} is not known; use a name like Europe/Berlin"),
+            )
         })?,
         None => TimeZone::UTC,
     };
@@ -165,10 +169,8 @@ fn plan(cron_job: &CronJob, jobs: &[Arc<Job>], now: Timestamp) -> Result<Plan, (
 /// The oldest finished Jobs beyond the history limits.
 fn history(cron_job: &CronJob, jobs: &[Arc<Job>]) -> Vec<Arc<Job>> {
     let spec = &cron_job.spec;
-    let limits = [
-        (true, spec.successful_jobs_history_limit.unwrap_or(3)),
-        (false, spec.failed_jobs_history_limit.unwrap_or(1)),
-    ];
+    let limits =
+        [(true, spec.successful_jobs_history_limit.unwrap_or(3)), (false, spec.failed_jobs_history_limit.unwrap_or(1))];
     let mut excess = Vec::new();
     for (success, limit) in limits {
         let mut done: Vec<_> = jobs.iter().filter(|job| finished(job) == Some(success)).cloned().collect();

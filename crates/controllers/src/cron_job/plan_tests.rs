@@ -41,7 +41,13 @@ fn a_job_starts_once_per_scheduled_time() {
         (json!({"concurrencyPolicy": "Forbid"}), None, "2026-01-01T00:20:00Z", true, None),
         (json!({"concurrencyPolicy": "Allow"}), None, "2026-01-01T00:20:00Z", true, Some("2026-01-01T00:20:00Z")),
         (json!({"concurrencyPolicy": "Replace"}), None, "2026-01-01T00:20:00Z", true, Some("2026-01-01T00:20:00Z")),
-        (json!({"timeZone": "Asia/Kolkata", "schedule": "0 6 * * *"}), None, "2026-01-01T00:31:00Z", false, Some("2026-01-01T00:30:00Z")),
+        (
+            json!({"timeZone": "Asia/Kolkata", "schedule": "0 6 * * *"}),
+            None,
+            "2026-01-01T00:31:00Z",
+            false,
+            Some("2026-01-01T00:30:00Z"),
+        ),
     ];
     for (spec, last, now, busy, expected) in table {
         let jobs = if busy { &running[..] } else { &[] };

@@ -68,7 +68,9 @@ impl Schedule {
                     let every = word.strip_prefix("every ").and_then(|text| text.trim().parse::<SignedDuration>().ok());
                     let every = every.filter(|every| *every >= SignedDuration::from_secs(1));
                     return every.map(Self::Every).ok_or_else(|| {
-                        format!("@{word} is not known; use @hourly, @daily, @weekly, @monthly, @yearly or @every DURATION")
+                        format!(
+                            "@{word} is not known; use @hourly, @daily, @weekly, @monthly, @yearly or @every DURATION"
+                        )
                     });
                 }
             };
@@ -203,7 +205,10 @@ fn parse_field(field: &Field, text: &str) -> Result<u64, String> {
 /// `*`, `5`, `1-5`, `*/2`, `1-9/2`, `5/2` (from 5 to the end).
 fn parse_part(field: &Field, part: &str) -> Result<u64, String> {
     let wrong = || {
-        format!("{part:?} is not a {} between {} and {}, a range a-b, * or a step /n", field.name, field.low, field.high)
+        format!(
+            "{part:?} is not a {} between {} and {}, a range a-b, * or a step /n",
+            field.name, field.low, field.high
+        )
     };
     let (range, step) = match part.split_once('/') {
         Some((range, step)) => (range, Some(step.parse::<u32>().ok().filter(|step| *step > 0).ok_or_else(wrong)?)),

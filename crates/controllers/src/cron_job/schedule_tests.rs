@@ -36,7 +36,23 @@ fn the_next_time_follows_the_fields() {
 
 #[test]
 fn what_is_no_schedule_is_refused_with_the_reason() {
-    for text in ["", "* * * *", "* * * * * *", "60 * * * *", "* 24 * * *", "* * 0 * *", "* * * 13 *", "* * * * 8", "5-1 * * * *", "*/0 * * * *", "a * * * *", "@often", "@every 0s", "-1 * * * *", "99999999999 * * * *"] {
+    for text in [
+        "",
+        "* * * *",
+        "* * * * * *",
+        "60 * * * *",
+        "* 24 * * *",
+        "* * 0 * *",
+        "* * * 13 *",
+        "* * * * 8",
+        "5-1 * * * *",
+        "*/0 * * * *",
+        "a * * * *",
+        "@often",
+        "@every 0s",
+        "-1 * * * *",
+        "99999999999 * * * *",
+    ] {
         let refused = Schedule::parse(text);
         assert!(refused.as_ref().is_err_and(|why| !why.is_empty()), "{text}: {refused:?}");
     }

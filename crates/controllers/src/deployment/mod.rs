@@ -77,14 +77,14 @@ impl Controller for Rollouts {
         let sets: Vec<Arc<ReplicaSet>> =
             claim::claim(context, NAME, deployment.as_ref(), &deployment.spec.selector).await?;
         let plan = {
-        let pods = context.cache::<Pod>();
-        let running = |set: &ReplicaSet| {
-            let uid = set.uid().unwrap_or_default();
-            let alive = |pod: &Pod| claim::is_controlled_by(&pod.metadata, &uid) && !crate::pod::is_terminal(pod);
-            !pods.filter(alive).is_empty()
-        };
-        let observed = Observed { deployment: &deployment, sets: &sets, now: now(), running: &running };
-        plan::plan(&observed)
+            let pods = context.cache::<Pod>();
+            let running = |set: &ReplicaSet| {
+                let uid = set.uid().unwrap_or_default();
+                let alive = |pod: &Pod| claim::is_controlled_by(&pod.metadata, &uid) && !crate::pod::is_terminal(pod);
+                !pods.filter(alive).is_empty()
+            };
+            let observed = Observed { deployment: &deployment, sets: &sets, now: now(), running: &running };
+            plan::plan(&observed)
         };
         let mut failure = None;
         for step in &plan.steps {
@@ -141,8 +141,7 @@ async fn carry_out(context: &Context, deployment: &Arc<Deployment>, step: &Step)
             context.merge(NAME, set.as_ref(), patch).await?;
             if old != *replicas {
                 let direction = if old < *replicas { "up" } else { "down" };
-                let note =
-                    format!("Scaled {direction} replica set {} from {old} to {replicas}", set.name_any());
+                let note = format!("Scaled {direction} replica set {} from {old} to {replicas}", set.name_any());
                 context.event(NAME, deployment.as_ref(), EventType::Normal, "ScalingReplicaSet", note).await;
             }
             Ok(())

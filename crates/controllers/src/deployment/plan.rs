@@ -130,7 +130,10 @@ fn current<'a>(deployment: &Deployment, sets: &'a [Arc<ReplicaSet>]) -> Option<&
 }
 
 fn by_age(a: &ReplicaSet, b: &ReplicaSet) -> std::cmp::Ordering {
-    a.metadata.creation_timestamp.cmp(&b.metadata.creation_timestamp).then_with(|| a.metadata.name.cmp(&b.metadata.name))
+    a.metadata
+        .creation_timestamp
+        .cmp(&b.metadata.creation_timestamp)
+        .then_with(|| a.metadata.name.cmp(&b.metadata.name))
 }
 
 /// Decides the next steps.
@@ -138,8 +141,11 @@ pub(super) fn plan(observed: &Observed<'_>) -> Plan {
     let Observed { deployment, sets, now, running } = *observed;
     let limits = Limits::of(deployment);
     let new = current(deployment, sets).cloned();
-    let mut old: Vec<Arc<ReplicaSet>> =
-        sets.iter().filter(|set| new.as_ref().is_none_or(|new| new.metadata.uid != set.metadata.uid)).cloned().collect();
+    let mut old: Vec<Arc<ReplicaSet>> = sets
+        .iter()
+        .filter(|set| new.as_ref().is_none_or(|new| new.metadata.uid != set.metadata.uid))
+        .cloned()
+        .collect();
     old.sort_by(|a, b| by_age(a, b));
 
     let mut steps = Vec::new();
@@ -374,9 +380,7 @@ fn scale(
     }
     let to_add = limits.max_total() - active.iter().map(|set| size(set)).sum::<i32>();
     // Bigger sets first; of equal ones the newer when growing, the older when shrinking.
-    active.sort_by(|a, b| {
-        size(b).cmp(&size(a)).then_with(|| if to_add > 0 { by_age(b, a) } else { by_age(a, b) })
-    });
+    active.sort_by(|a, b| size(b).cmp(&size(a)).then_with(|| if to_add > 0 { by_age(b, a) } else { by_age(a, b) }));
     let mut added = 0;
     let mut targets: Vec<i32> = Vec::with_capacity(active.len());
     for set in &active {
@@ -421,12 +425,7 @@ fn share(deployment: &Deployment, limits: Limits, set: &ReplicaSet, to_add: i32,
 }
 
 /// Deletes the oldest empty old sets beyond the history limit.
-fn clean_up(
-    deployment: &Deployment,
-    new: Option<&Arc<ReplicaSet>>,
-    old: &[Arc<ReplicaSet>],
-    steps: &mut Vec<Step>,
-) {
+fn clean_up(deployment: &Deployment, new: Option<&Arc<ReplicaSet>>, old: &[Arc<ReplicaSet>], steps: &mut Vec<Step>) {
     let limit = usize::try_from(deployment.spec.revision_history_limit.unwrap_or(10)).unwrap_or(0);
     let mut alive: Vec<_> = old.iter().filter(|set| set.metadata.deletion_timestamp.is_none()).collect();
     let excess = alive.len().saturating_sub(limit);

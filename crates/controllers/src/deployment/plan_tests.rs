@@ -301,6 +301,10 @@ fn percentages_round_as_in_kubernetes() {
     ];
     for (replicas, surge, unavailable, max_surge, max_unavailable) in table {
         let limits = Limits::of(&deployment(replicas, rolling(surge.clone(), unavailable.clone()), "a"));
-        assert_eq!((limits.max_surge, limits.max_unavailable), (max_surge, max_unavailable), "{replicas} {surge} {unavailable}");
+        assert_eq!(
+            (limits.max_surge, limits.max_unavailable),
+            (max_surge, max_unavailable),
+            "{replicas} {surge} {unavailable}"
+        );
     }
 }

@@ -42,9 +42,7 @@ pub(super) fn counts_only(rollout: &Rollout<'_>) -> DeploymentStatus {
     DeploymentStatus {
         observed_generation: rollout.deployment.metadata.generation,
         replicas: some(sum(|set| set.status.as_ref().map_or(0, |status| status.replicas))),
-        updated_replicas: some(
-            rollout.new.and_then(|new| new.status.as_ref()).map_or(0, |status| status.replicas),
-        ),
+        updated_replicas: some(rollout.new.and_then(|new| new.status.as_ref()).map_or(0, |status| status.replicas)),
         ready_replicas: some(sum(|set| set.status.as_ref().and_then(|status| status.ready_replicas).unwrap_or(0))),
         available_replicas: some(available),
         unavailable_replicas: some((wanted - available).max(0)),
@@ -74,18 +72,14 @@ pub(super) fn report(
 
     let next = progress(rollout, &status, &mut conditions, paused, scaling, created);
 
-    let failure = rollout
-        .new
-        .into_iter()
-        .chain(rollout.sets)
-        .find_map(|set| {
-            set.status
-                .as_ref()?
-                .conditions
-                .iter()
-                .flatten()
-                .find(|c| c.type_.as_deref() == Some("ReplicaFailure") && c.status.as_deref() == Some("True"))
-        });
+    let failure = rollout.new.into_iter().chain(rollout.sets).find_map(|set| {
+        set.status
+            .as_ref()?
+            .conditions
+            .iter()
+            .flatten()
+            .find(|c| c.type_.as_deref() == Some("ReplicaFailure") && c.status.as_deref() == Some("True"))
+    });
     match failure {
         Some(found) => set(
             &mut conditions,
@@ -144,8 +138,8 @@ fn progress(
         Some(new) => format!("ReplicaSet {:?}", new.name_any()),
         None => format!("Deployment {:?}", deployment.name_any()),
     };
-    let already_done = reason == "NewReplicaSetAvailable"
-        && status.replicas.unwrap_or(0) == status.updated_replicas.unwrap_or(0);
+    let already_done =
+        reason == "NewReplicaSetAvailable" && status.replicas.unwrap_or(0) == status.updated_replicas.unwrap_or(0);
     if already_done || scaling {
         return None;
     }

@@ -134,7 +134,9 @@ impl Graph {
         owned
             .filter(|dependent| {
                 let node = self.nodes.get(*dependent);
-                node.is_some_and(|node| node.owners.iter().any(|(owner, blocks)| &**owner == uid && (*blocks || !blocking)))
+                node.is_some_and(|node| {
+                    node.owners.iter().any(|(owner, blocks)| &**owner == uid && (*blocks || !blocking))
+                })
             })
             .cloned()
             .collect()
@@ -152,8 +154,11 @@ impl Graph {
             return Verdict::Keep;
         }
         if with(Owner::Present).next().is_some() {
-            let stale: Vec<_> =
-                owners.iter().filter(|(_, o)| *o != Owner::Present).map(|(reference, _)| reference.uid.clone()).collect();
+            let stale: Vec<_> = owners
+                .iter()
+                .filter(|(_, o)| *o != Owner::Present)
+                .map(|(reference, _)| reference.uid.clone())
+                .collect();
             return if stale.is_empty() { Verdict::Keep } else { Verdict::Unlink(stale) };
         }
         if with(Owner::Waiting).next().is_some() && !self.dependents(uid, false).is_empty() {

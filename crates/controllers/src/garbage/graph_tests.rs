@@ -63,7 +63,10 @@ fn foreground_deletion_spreads_to_what_has_dependents() {
     graph.apply(&kind, &meta("pod", &[("set", true)], json!({})));
     let waiting = references(&[("deployment", Owner::Waiting)]);
     assert_eq!(graph.judge("set", &[], &waiting), Verdict::Delete(Propagation::Foreground));
-    assert_eq!(graph.judge("pod", &[], &references(&[("set", Owner::Waiting)])), Verdict::Delete(Propagation::Background));
+    assert_eq!(
+        graph.judge("pod", &[], &references(&[("set", Owner::Waiting)])),
+        Verdict::Delete(Propagation::Background)
+    );
 }
 
 #[test]

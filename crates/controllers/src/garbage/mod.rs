@@ -253,7 +253,8 @@ impl Controller for Collector {
                     Propagation::Foreground => DeleteParams::foreground(),
                     Propagation::Orphan => DeleteParams::orphan(),
                 };
-                let only_this = Preconditions { uid: live.uid.clone(), resource_version: live.resource_version.clone() };
+                let only_this =
+                    Preconditions { uid: live.uid.clone(), resource_version: live.resource_version.clone() };
                 let outcome = api.delete(&node.name, &parameters.preconditions(only_this)).await;
                 match outcome.map_err(Error::api("collect", describe(&node))) {
                     Err(error) if error.is_not_found() => {}
@@ -307,7 +308,7 @@ impl Collector {
                 }
                 if seen.insert(current.clone()) {
                     let waits = graph.get(&current).is_some_and(|node| node.foreground);
-                    let below = waits.then(|| graph.dependents(&current, true)).unwrap_or_default();
+                    let below = if waits { graph.dependents(&current, true) } else { Vec::new() };
                     next.extend(below.iter().map(ToString::to_string));
                 }
             }

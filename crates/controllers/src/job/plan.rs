@@ -38,7 +38,9 @@ pub(super) struct Observed<'a> {
 /// One write.
 #[derive(Debug, PartialEq)]
 pub(super) enum Step {
-    Create { index: Option<i32> },
+    Create {
+        index: Option<i32>,
+    },
     Delete(Arc<Pod>),
     /// Removes the tracking finalizer.
     Release(Arc<Pod>),
@@ -160,9 +162,8 @@ pub(super) fn plan(observed: &Observed<'_>) -> Plan {
         plan.status.start_time = Some(pod::time(now));
     }
 
-    let mut verdict = condition(&plan.status, "FailureTarget").map(|target| {
-        (target.reason.clone().unwrap_or_default(), target.message.clone().unwrap_or_default())
-    });
+    let mut verdict = condition(&plan.status, "FailureTarget")
+        .map(|target| (target.reason.clone().unwrap_or_default(), target.message.clone().unwrap_or_default()));
     let deadline_left = spec
         .active_deadline_seconds
         .zip(plan.status.start_time.as_ref())
@@ -181,7 +182,8 @@ pub(super) fn plan(observed: &Observed<'_>) -> Plan {
     };
 
     let terminating = pods.iter().filter(|pod| pod::is_terminating(pod) && !pod::is_terminal(pod)).count();
-    let counted = uncounted.failed.as_ref().is_none_or(Vec::is_empty) && uncounted.succeeded.as_ref().is_none_or(Vec::is_empty);
+    let counted =
+        uncounted.failed.as_ref().is_none_or(Vec::is_empty) && uncounted.succeeded.as_ref().is_none_or(Vec::is_empty);
     let mut live = active.len();
     if let Some((reason, message)) = verdict {
         set(&mut plan.status, "FailureTarget", "True", &reason, &message, now);
@@ -241,7 +243,8 @@ pub(super) fn plan(observed: &Observed<'_>) -> Plan {
     }
     let number = |count: usize| i32::try_from(count).unwrap_or(i32::MAX);
     plan.status.active = Some(number(live)).filter(|count| *count > 0);
-    plan.status.terminating = Some(number(pods.iter().filter(|pod| pod::is_terminating(pod) && !pod::is_terminal(pod)).count()));
+    plan.status.terminating =
+        Some(number(pods.iter().filter(|pod| pod::is_terminating(pod) && !pod::is_terminal(pod)).count()));
     plan.status.ready = Some(number(active.iter().filter(|pod| pod::is_ready(pod)).count()));
     plan
 }
@@ -305,11 +308,7 @@ fn count(plan: &mut Plan, pods: &[Arc<Pod>], indexed: bool, completions: Option<
 }
 
 /// With restartPolicy OnFailure the restarts within the pods are the failures.
-fn restarts_exceed(
-    template: &k8s_openapi::api::core::v1::PodTemplateSpec,
-    active: &[&Arc<Pod>],
-    limit: i32,
-) -> bool {
+fn restarts_exceed(template: &k8s_openapi::api::core::v1::PodTemplateSpec, active: &[&Arc<Pod>], limit: i32) -> bool {
     if template.spec.as_ref().and_then(|spec| spec.restart_policy.as_deref()) != Some("OnFailure") {
         return false;
     }

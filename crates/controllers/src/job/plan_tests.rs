@@ -9,7 +9,10 @@ const NOW: &str = "2026-01-01T01:00:00Z";
 fn job(spec: Value, status: Value) -> Job {
     let mut all = json!({"template": {"spec": {"containers": [], "restartPolicy": "Never"}}});
     all.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
-    serde_json::from_value(json!({"metadata": {"name": "j", "namespace": "n", "uid": "u"}, "spec": all, "status": status})).unwrap()
+    serde_json::from_value(
+        json!({"metadata": {"name": "j", "namespace": "n", "uid": "u"}, "spec": all, "status": status}),
+    )
+    .unwrap()
 }
 
 fn pod(uid: &str, phase: &str, tracked: bool, index: Option<i32>) -> Arc<Pod> {
@@ -124,8 +127,16 @@ fn the_deadline_counts_from_the_start() {
 #[test]
 fn a_failure_delays_the_next_pod() {
     let mut fresh: Pod = (*pod("a", "Failed", true, None)).clone();
-    let end: k8s_openapi::apimachinery::pkg::apis::meta::v1::Time = serde_json::from_value(json!("2026-01-01T00:59:55Z")).unwrap();
-    fresh.status.as_mut().unwrap().container_statuses.as_mut().unwrap()[0].state.as_mut().unwrap().terminated.as_mut().unwrap().finished_at = Some(end);
+    let end: k8s_openapi::apimachinery::pkg::apis::meta::v1::Time =
+        serde_json::from_value(json!("2026-01-01T00:59:55Z")).unwrap();
+    fresh.status.as_mut().unwrap().container_statuses.as_mut().unwrap()[0]
+        .state
+        .as_mut()
+        .unwrap()
+        .terminated
+        .as_mut()
+        .unwrap()
+        .finished_at = Some(end);
     let plan = decide(&job(json!({}), json!({})), &[Arc::new(fresh)]);
     assert_eq!(text(&plan), ["release a"]);
     assert_eq!(plan.next, Some(Duration::from_secs(5)));
@@ -164,7 +175,8 @@ fn suspending_stops_the_pods_and_resuming_starts_the_clock_anew() {
 
 #[test]
 fn a_finished_job_goes_after_its_time_to_live() {
-    let status = json!({"conditions": [{"type": "Complete", "status": "True", "lastTransitionTime": "2026-01-01T00:59:00Z"}]});
+    let status =
+        json!({"conditions": [{"type": "Complete", "status": "True", "lastTransitionTime": "2026-01-01T00:59:00Z"}]});
     assert!(decide(&job(json!({"ttlSecondsAfterFinished": 60}), status.clone()), &[]).expired);
     let later = decide(&job(json!({"ttlSecondsAfterFinished": 90}), status.clone()), &[]);
     assert!(!later.expired);

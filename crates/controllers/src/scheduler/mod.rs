@@ -3,8 +3,8 @@
 //! One pass looks at all pending pods at once, `plan` decides (pure), then the bindings are written. A single key makes
 //! passes strictly sequential, so no resource is given away twice.
 
-pub(crate) mod predicates;
 mod plan;
+pub(crate) mod predicates;
 
 use std::sync::Arc;
 
@@ -129,8 +129,8 @@ async fn bind(context: &Context, pod: &Arc<Pod>, node: &str) -> Result<(), Error
             ..ObjectReference::default()
         },
     };
-    let body = serde_json::to_vec(&binding)
-        .map_err(|source| Error::Encode { object: describe(pod.as_ref()), source })?;
+    let body =
+        serde_json::to_vec(&binding).map_err(|source| Error::Encode { object: describe(pod.as_ref()), source })?;
     let request = kube::core::Request::new(format!("/api/v1/namespaces/{namespace}/pods"))
         .create_subresource("binding", &name, &PostParams::default(), body)
         .map_err(|source| Error::api("bind", describe(pod.as_ref()))(kube::Error::BuildRequest(source)))?;

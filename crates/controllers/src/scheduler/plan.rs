@@ -28,9 +28,16 @@ pub(super) struct Observed<'a> {
 /// What happens to one pending pod.
 #[derive(Debug, PartialEq)]
 pub(super) enum Decision {
-    Bind { pod: Arc<Pod>, node: String },
+    Bind {
+        pod: Arc<Pod>,
+        node: String,
+    },
     /// `reason` and `message` of the condition PodScheduled=False.
-    Wait { pod: Arc<Pod>, reason: &'static str, message: String },
+    Wait {
+        pod: Arc<Pod>,
+        reason: &'static str,
+        message: String,
+    },
 }
 
 /// A node and what is left on it.
@@ -179,9 +186,8 @@ fn refusals(
     let local = |volume: &PersistentVolume| {
         let affinity = volume.spec.as_ref().and_then(|spec| spec.node_affinity.as_ref());
         let required = affinity.and_then(|affinity| affinity.required.as_ref());
-        required.is_none_or(|selector| {
-            selector.node_selector_terms.iter().any(|term| predicates::matches_term(term, node))
-        })
+        required
+            .is_none_or(|selector| selector.node_selector_terms.iter().any(|term| predicates::matches_term(term, node)))
     };
     if !volumes.iter().all(|volume| local(volume)) {
         why.push("node(s) had volume node affinity conflict".to_owned());
@@ -262,7 +268,8 @@ fn affinity(observed: &Observed<'_>, places: &[Place], candidate: &Place, pod: &
             .and_then(|affinity| affinity.pod_anti_affinity.as_ref());
         for term in anti.iter().flat_map(|r| r.required_during_scheduling_ignored_during_execution.iter().flatten()) {
             let domain = topology(candidate, &term.topology_key);
-            if domain.is_some() && topology(place, &term.topology_key) == domain && selects(observed, term, other, pod) {
+            if domain.is_some() && topology(place, &term.topology_key) == domain && selects(observed, term, other, pod)
+            {
                 why.push("node(s) didn't satisfy existing pods anti-affinity rules".to_owned());
                 return;
             }
@@ -280,7 +287,10 @@ fn spread(places: &[Place], candidate: &Place, pod: &Arc<Pod>, why: &mut Vec<Str
         };
         let matching = |other: &Arc<Pod>| {
             other.namespace() == pod.namespace()
-                && constraint.label_selector.as_ref().is_some_and(|wanted| selector::matches(wanted, other.metadata.labels.as_ref()))
+                && constraint
+                    .label_selector
+                    .as_ref()
+                    .is_some_and(|wanted| selector::matches(wanted, other.metadata.labels.as_ref()))
         };
         let mut domains: BTreeMap<&String, i32> = BTreeMap::new();
         for place in places {
@@ -290,7 +300,8 @@ fn spread(places: &[Place], candidate: &Place, pod: &Arc<Pod>, why: &mut Vec<Str
             }
         }
         let least = domains.values().min().copied().unwrap_or(0);
-        let least = if i32::try_from(domains.len()).unwrap_or(0) < constraint.min_domains.unwrap_or(1) { 0 } else { least };
+        let least =
+            if i32::try_from(domains.len()).unwrap_or(0) < constraint.min_domains.unwrap_or(1) { 0 } else { least };
         let mine = domains.get(own).copied().unwrap_or(0) + i32::from(matching(pod));
         if mine - least > constraint.max_skew {
             why.push("node(s) didn't match pod topology spread constraints".to_owned());

@@ -18,14 +18,24 @@ fn node(spec: Value) -> Arc<Node> {
 fn pod(name: &str, spec: Value) -> Arc<Pod> {
     let mut all = json!({"containers": []});
     all.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
-    Arc::new(serde_json::from_value(json!({"metadata": {"name": name, "namespace": "n", "labels": {"app": name}}, "spec": all})).unwrap())
+    Arc::new(
+        serde_json::from_value(
+            json!({"metadata": {"name": name, "namespace": "n", "labels": {"app": name}}, "spec": all}),
+        )
+        .unwrap(),
+    )
 }
 
 fn cpu(amount: &str) -> Value {
     json!([{"name": "c", "resources": {"requests": {"cpu": amount}}}])
 }
 
-fn decide(nodes: &[Arc<Node>], placed: &[Arc<Pod>], pending: Vec<Arc<Pod>>, claim: Option<Value>) -> Vec<(String, String)> {
+fn decide(
+    nodes: &[Arc<Node>],
+    placed: &[Arc<Pod>],
+    pending: Vec<Arc<Pod>>,
+    claim: Option<Value>,
+) -> Vec<(String, String)> {
     let claim: Option<Arc<PersistentVolumeClaim>> = claim.map(|claim| Arc::new(serde_json::from_value(claim).unwrap()));
     let observed = Observed {
         nodes,
@@ -74,7 +84,11 @@ fn predicates_refuse_in_the_words_of_kubernetes() {
         (json!({}), json!({"containers": cpu("2")}), "n1"),
         (json!({}), json!({"containers": cpu("2001m")}), "1 Insufficient cpu"),
         (json!({}), json!({"containers": [], "initContainers": cpu("3")}), "1 Insufficient cpu"),
-        (json!({}), json!({"schedulingGates": [{"name": "g"}]}), "Scheduling is blocked due to non-empty scheduling gates"),
+        (
+            json!({}),
+            json!({"schedulingGates": [{"name": "g"}]}),
+            "Scheduling is blocked due to non-empty scheduling gates",
+        ),
     ];
     for (node_spec, spec, expected) in table {
         assert_eq!(one(node_spec, &[], spec.clone()), expected, "{spec}");
@@ -93,15 +107,23 @@ fn what_is_placed_counts() {
     };
     assert_eq!(one(json!({}), &placed(elsewhere(port(80, ""))), port(80, "127.0.0.1")), clash);
     assert_eq!(one(json!({}), &placed(elsewhere(port(80, "10.0.0.1"))), port(80, "127.0.0.1")), "n1");
-    assert_eq!(one(json!({}), &placed(elsewhere(json!({"containers": cpu("1500m")}))), json!({"containers": cpu("1")})), "1 Insufficient cpu");
+    assert_eq!(
+        one(json!({}), &placed(elsewhere(json!({"containers": cpu("1500m")}))), json!({"containers": cpu("1")})),
+        "1 Insufficient cpu"
+    );
     let anti = json!({"affinity": {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [
         {"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": {"app": "other"}}},
     ]}}});
-    assert_eq!(one(json!({}), &placed(elsewhere(json!({}))), anti.clone()), "1 node(s) didn't match pod anti-affinity rules");
+    assert_eq!(
+        one(json!({}), &placed(elsewhere(json!({}))), anti.clone()),
+        "1 node(s) didn't match pod anti-affinity rules"
+    );
     assert_eq!(one(json!({}), &[], anti), "n1");
-    let with = |app: &str| json!({"affinity": {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [
-        {"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": {"app": app}}},
-    ]}}});
+    let with = |app: &str| {
+        json!({"affinity": {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [
+            {"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": {"app": app}}},
+        ]}}})
+    };
     assert_eq!(one(json!({}), &placed(elsewhere(json!({}))), with("other")), "n1");
     assert_eq!(one(json!({}), &[], with("other")), "1 node(s) didn't match pod affinity rules");
     assert_eq!(one(json!({}), &[], with("p")), "n1");
@@ -124,7 +146,8 @@ fn important_pods_come_first_and_each_placement_counts_for_the_next() {
 #[test]
 fn a_pod_waits_for_its_claims() {
     let spec = json!({"volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "data"}}]});
-    let outcome = |claim: Option<Value>| decide(&[node(json!({}))], &[], vec![pod("p", spec.clone())], claim).remove(0).1;
+    let outcome =
+        |claim: Option<Value>| decide(&[node(json!({}))], &[], vec![pod("p", spec.clone())], claim).remove(0).1;
     assert!(outcome(None).contains("persistentvolumeclaim \"data\" not found"));
     let pending = json!({"spec": {}, "status": {"phase": "Pending"}});
     assert!(outcome(Some(pending)).contains("pod has unbound immediate PersistentVolumeClaims"));

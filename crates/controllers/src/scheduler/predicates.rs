@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{
-    Node, NodeSelectorRequirement, NodeSelectorTerm, Pod, PodSpec, Taint, Toleration,
-};
+use k8s_openapi::api::core::v1::{Node, NodeSelectorRequirement, NodeSelectorTerm, Pod, PodSpec, Taint, Toleration};
 use kube::ResourceExt;
 
 use crate::quantity::{self, Nano};
@@ -52,7 +50,9 @@ fn holds(requirement: &NodeSelectorRequirement, value: Option<&String>) -> bool 
 /// The first taint with one of `effects` that no toleration covers.
 pub(crate) fn untolerated_taint<'a>(node: &'a Node, tolerations: &[Toleration], effects: &[&str]) -> Option<&'a Taint> {
     let taints = node.spec.as_ref()?.taints.as_ref()?;
-    taints.iter().find(|taint| effects.contains(&taint.effect.as_str()) && !tolerations.iter().any(|t| tolerates(t, taint)))
+    taints
+        .iter()
+        .find(|taint| effects.contains(&taint.effect.as_str()) && !tolerations.iter().any(|t| tolerates(t, taint)))
 }
 
 /// Whether `toleration` covers `taint`.

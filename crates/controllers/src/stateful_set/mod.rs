@@ -66,8 +66,7 @@ impl Controller for Sets {
         if set.metadata.deletion_timestamp.is_some() {
             return Ok(Next::Done);
         }
-        let revisions =
-            revision::sync(context, NAME, set.as_ref(), &set.spec.selector, &set.spec.template).await?;
+        let revisions = revision::sync(context, NAME, set.as_ref(), &set.spec.selector, &set.spec.template).await?;
         let update = revisions.update.name_any();
         let status = set.status.as_ref();
         let current = status
@@ -191,7 +190,9 @@ async fn create(
         if let Some(existing) = context.cache::<PersistentVolumeClaim>().get(&key) {
             if existing.metadata.deletion_timestamp.is_some() {
                 // A pod on a claim that is about to go would lose its data: wait until the claim is gone.
-                return Err(Error::invalid(format!("PersistentVolumeClaim {key} is being deleted; its pod waits for it")));
+                return Err(Error::invalid(format!(
+                    "PersistentVolumeClaim {key} is being deleted; its pod waits for it"
+                )));
             }
             continue;
         }
@@ -204,7 +205,11 @@ async fn create(
         }
         match context.create(NAME, &claim).await {
             Ok(_) => {
-                let note = format!("create Claim {name} Pod {}-{ordinal} in StatefulSet {} success", set.name_any(), set.name_any());
+                let note = format!(
+                    "create Claim {name} Pod {}-{ordinal} in StatefulSet {} success",
+                    set.name_any(),
+                    set.name_any()
+                );
                 context.event(NAME, set.as_ref(), EventType::Normal, "SuccessfulCreate", note).await;
             }
             Err(error) if error.is_already_exists() => {}
@@ -224,7 +229,8 @@ async fn create(
             Ok(())
         }
         Err(error) => {
-            let note = format!("create Pod {name} in StatefulSet {} failed error: {}", set.name_any(), error.user_message());
+            let note =
+                format!("create Pod {name} in StatefulSet {} failed error: {}", set.name_any(), error.user_message());
             context.event(NAME, set.as_ref(), EventType::Warning, "FailedCreate", note).await;
             Err(error)
         }

@@ -43,14 +43,24 @@ enum Step {
     WaitForPods,
     Protect,
     /// `class` is written into the claim if it had none.
-    Bind { volume: Arc<PersistentVolume>, class: String },
-    Provision { class: Arc<StorageClass> },
+    Bind {
+        volume: Arc<PersistentVolume>,
+        class: String,
+    },
+    Provision {
+        class: Arc<StorageClass>,
+    },
     /// Bound before: status, capacity.
-    Refresh { volume: Arc<PersistentVolume> },
+    Refresh {
+        volume: Arc<PersistentVolume>,
+    },
     /// The volume is gone or belongs to somebody else.
     Lost,
     /// Nothing fits; reason and sentence for the Event.
-    Wait { reason: &'static str, message: String },
+    Wait {
+        reason: &'static str,
+        message: String,
+    },
 }
 
 /// Everything the decision may look at.
@@ -105,8 +115,10 @@ impl Controller for Binder {
             }
             Step::Refresh { volume } => refresh(context, &claim, &volume).await?,
             Step::Lost => {
-                let status =
-                    PersistentVolumeClaimStatus { phase: Some("Lost".to_owned()), ..claim.status.clone().unwrap_or_default() };
+                let status = PersistentVolumeClaimStatus {
+                    phase: Some("Lost".to_owned()),
+                    ..claim.status.clone().unwrap_or_default()
+                };
                 if claim.status.as_ref() != Some(&status) {
                     let note = "Bound claim has lost its PersistentVolume. Data on the volume is lost!".to_owned();
                     context.event(NAME, claim.as_ref(), EventType::Warning, "ClaimLost", note).await;
@@ -120,7 +132,11 @@ impl Controller for Binder {
                 context.status(NAME, claim.as_ref(), claim.status.as_ref(), &status).await?;
                 // Said when it begins and then every five minutes, not with every look.
                 context.event(NAME, claim.as_ref(), EventType::Normal, reason, message).await;
-                return Ok(if first { Next::After(Duration::from_secs(15)) } else { Next::After(Duration::from_secs(300)) });
+                return Ok(if first {
+                    Next::After(Duration::from_secs(15))
+                } else {
+                    Next::After(Duration::from_secs(300))
+                });
             }
         }
         Ok(Next::Done)
@@ -186,9 +202,17 @@ fn plan(observed: &Observed<'_>) -> Step {
         return Step::Protect;
     }
     let Some(spec) = &claim.spec else {
-        return Step::Wait { reason: "FailedBinding", message: "spec is missing; write accessModes and resources".to_owned() };
+        return Step::Wait {
+            reason: "FailedBinding",
+            message: "spec is missing; write accessModes and resources".to_owned(),
+        };
     };
-    let default = || classes.iter().filter(|class| classes::is_default(class)).max_by_key(|class| class.metadata.creation_timestamp.clone());
+    let default = || {
+        classes
+            .iter()
+            .filter(|class| classes::is_default(class))
+            .max_by_key(|class| class.metadata.creation_timestamp.clone())
+    };
     let class = match &spec.storage_class_name {
         Some(name) => name.clone(),
         None => default().map(|class| class.name_any()).unwrap_or_default(),
@@ -256,7 +280,8 @@ fn plan(observed: &Observed<'_>) -> Step {
         return Step::Wait { reason: "ExternalProvisioning", message };
     }
     if spec.selector.is_some() {
-        let message = "spec.selector is set: a claim with a selector is never provisioned; create a matching volume".to_owned();
+        let message =
+            "spec.selector is set: a claim with a selector is never provisioned; create a matching volume".to_owned();
         return Step::Wait { reason: "ProvisioningFailed", message };
     }
     if spec.volume_mode.as_deref() == Some("Block") {
@@ -291,11 +316,16 @@ async fn provision(context: &Context, claim: &PersistentVolumeClaim, class: &Sto
     let name = volume_name(claim);
     let (volumes_dir, volume) = (context.config.volumes_dir.clone(), name.clone());
     let created = tokio::task::spawn_blocking(move || directory::create(&volumes_dir, &volume)).await;
-    let created = created.unwrap_or_else(|_| Err(Error::invalid(format!("PersistentVolume {name}: creation was interrupted"))));
+    let created =
+        created.unwrap_or_else(|_| Err(Error::invalid(format!("PersistentVolume {name}: creation was interrupted"))));
     let path = match created {
         Ok(path) => path,
         Err(error) => {
-            let note = format!("failed to provision volume with StorageClass {:?}: {}", class.name_any(), error.user_message());
+            let note = format!(
+                "failed to provision volume with StorageClass {:?}: {}",
+                class.name_any(),
+                error.user_message()
+            );
             context.event(NAME, claim, EventType::Warning, "ProvisioningFailed", note).await;
             return Err(error);
         }
@@ -322,7 +352,8 @@ fn new_volume(
     node: Option<&Node>,
 ) -> PersistentVolume {
     let spec = claim.spec.clone().unwrap_or_default();
-    let size = spec.resources.and_then(|resources| resources.requests).and_then(|mut requests| requests.remove("storage"));
+    let size =
+        spec.resources.and_then(|resources| resources.requests).and_then(|mut requests| requests.remove("storage"));
     let hostname = node.and_then(|node| node.labels().get("kubernetes.io/hostname").cloned());
     let term = NodeSelectorTerm {
         match_expressions: Some(vec![NodeSelectorRequirement {
@@ -343,9 +374,14 @@ fn new_volume(
             access_modes: spec.access_modes,
             capacity: Some([("storage".to_owned(), size.unwrap_or_else(|| Quantity("1Gi".to_owned())))].into()),
             claim_ref: Some(claim_reference(claim)),
-            host_path: Some(HostPathVolumeSource { path: path.to_owned(), type_: Some("DirectoryOrCreate".to_owned()) }),
+            host_path: Some(HostPathVolumeSource {
+                path: path.to_owned(),
+                type_: Some("DirectoryOrCreate".to_owned()),
+            }),
             mount_options: class.mount_options.clone(),
-            node_affinity: Some(VolumeNodeAffinity { required: Some(NodeSelector { node_selector_terms: vec![term] }) }),
+            node_affinity: Some(VolumeNodeAffinity {
+                required: Some(NodeSelector { node_selector_terms: vec![term] }),
+            }),
             persistent_volume_reclaim_policy: Some(class.reclaim_policy.clone().unwrap_or_else(|| "Delete".to_owned())),
             storage_class_name: class.metadata.name.clone(),
             volume_mode: spec.volume_mode,
@@ -403,10 +439,15 @@ async fn bind(
 }
 
 /// The status of a bound claim; a claim that has grown raises the number on its volume first.
-async fn refresh(context: &Context, claim: &PersistentVolumeClaim, volume: &Arc<PersistentVolume>) -> Result<(), Error> {
+async fn refresh(
+    context: &Context,
+    claim: &PersistentVolumeClaim,
+    volume: &Arc<PersistentVolume>,
+) -> Result<(), Error> {
     let mut volume = volume.clone();
     if is_ours(&volume) && capacity(&volume) < requested(claim) {
-        let size = claim.spec.as_ref().and_then(|spec| spec.resources.as_ref()?.requests.as_ref()?.get("storage").cloned());
+        let size =
+            claim.spec.as_ref().and_then(|spec| spec.resources.as_ref()?.requests.as_ref()?.get("storage").cloned());
         let patch = json!({"spec": {"capacity": {"storage": size}}});
         volume = Arc::new(context.merge_with(Api::all(context.client()), NAME, volume.as_ref(), patch).await?);
     }

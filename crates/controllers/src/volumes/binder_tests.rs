@@ -29,7 +29,12 @@ fn volume(name: &str, size: &str, class: &str, claim_ref: Value, phase: &str) ->
 
 fn class(name: &str, provisioner: &str, default: bool) -> Arc<StorageClass> {
     let annotations = if default { json!({classes::IS_DEFAULT: "true"}) } else { json!({}) };
-    Arc::new(serde_json::from_value(json!({"metadata": {"name": name, "annotations": annotations}, "provisioner": provisioner})).unwrap())
+    Arc::new(
+        serde_json::from_value(
+            json!({"metadata": {"name": name, "annotations": annotations}, "provisioner": provisioner}),
+        )
+        .unwrap(),
+    )
 }
 
 fn decide(claim: &PersistentVolumeClaim, volumes: &[Arc<PersistentVolume>]) -> String {
@@ -56,9 +61,19 @@ fn claims_find_the_volume_that_fits_best() {
     let table: Vec<(&str, Value, Vec<Arc<PersistentVolume>>, &str)> = vec![
         ("default class", json!({}), vec![], "provision standard"),
         ("named class", hostpath.clone(), vec![], "provision hostpath"),
-        ("smallest that is large enough", json!({}), vec![free("l", "20Gi"), free("m", "10Gi"), free("s", "5Gi")], "bind m standard"),
+        (
+            "smallest that is large enough",
+            json!({}),
+            vec![free("l", "20Gi"), free("m", "10Gi"), free("s", "5Gi")],
+            "bind m standard",
+        ),
         ("another class does not fit", hostpath.clone(), vec![free("m", "10Gi")], "provision hostpath"),
-        ("another mode does not fit", json!({"accessModes": ["ReadWriteMany"]}), vec![free("m", "10Gi")], "provision standard"),
+        (
+            "another mode does not fit",
+            json!({"accessModes": ["ReadWriteMany"]}),
+            vec![free("m", "10Gi")],
+            "provision standard",
+        ),
         (
             "reserved by name",
             json!({}),
@@ -93,8 +108,18 @@ fn claims_find_the_volume_that_fits_best() {
         ("static only", json!({"storageClassName": "manual"}), vec![], "FailedBinding"),
         ("somebody else's", json!({"storageClassName": "cloud"}), vec![], "ExternalProvisioning"),
         ("unknown class", json!({"storageClassName": "typo"}), vec![], "ProvisioningFailed"),
-        ("selector that fits", json!({"selector": {"matchLabels": {"tier": "db"}}}), vec![free("m", "10Gi")], "bind m standard"),
-        ("selector that does not", json!({"selector": {"matchLabels": {"tier": "x"}}}), vec![free("m", "10Gi")], "ProvisioningFailed"),
+        (
+            "selector that fits",
+            json!({"selector": {"matchLabels": {"tier": "db"}}}),
+            vec![free("m", "10Gi")],
+            "bind m standard",
+        ),
+        (
+            "selector that does not",
+            json!({"selector": {"matchLabels": {"tier": "x"}}}),
+            vec![free("m", "10Gi")],
+            "ProvisioningFailed",
+        ),
         ("by volume name", json!({"volumeName": "s"}), vec![free("m", "10Gi"), free("s", "5Gi")], "bind s standard"),
         ("volume name without volume", json!({"volumeName": "s"}), vec![], "FailedBinding"),
     ];

@@ -25,8 +25,7 @@ pub(super) async fn ensure(context: &Context) {
         let class = StorageClass {
             metadata: ObjectMeta {
                 name: Some(name.to_owned()),
-                annotations: (default && !others_default)
-                    .then(|| [(IS_DEFAULT.to_owned(), "true".to_owned())].into()),
+                annotations: (default && !others_default).then(|| [(IS_DEFAULT.to_owned(), "true".to_owned())].into()),
                 ..ObjectMeta::default()
             },
             provisioner: PROVISIONER.to_owned(),

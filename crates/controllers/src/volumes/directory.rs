@@ -81,7 +81,12 @@ pub(super) fn remove(volumes_dir: &Path, volume: &str) -> Result<(), Error> {
 }
 
 fn open<P: ?Sized + nix::NixPath, F: AsFd>(parent: F, name: &P) -> Result<Dir, Errno> {
-    Dir::openat(parent, name, OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())
+    Dir::openat(
+        parent,
+        name,
+        OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC,
+        Mode::empty(),
+    )
 }
 
 /// Removes everything below `parent/name`.
@@ -121,7 +126,8 @@ fn empty(parent: &Dir, name: &CStr, device: nix::libc::dev_t, depth: usize) -> R
 }
 
 fn remove_tree(parent: &Dir, name: &CStr, device: nix::libc::dev_t, depth: usize) -> Result<(), Errno> {
-    match empty(parent, name, device, depth + 1).and_then(|()| unlinkat(parent.as_fd(), name, UnlinkatFlags::RemoveDir)) {
+    match empty(parent, name, device, depth + 1).and_then(|()| unlinkat(parent.as_fd(), name, UnlinkatFlags::RemoveDir))
+    {
         Ok(()) | Err(Errno::ENOENT) => Ok(()),
         Err(errno) => Err(errno),
     }

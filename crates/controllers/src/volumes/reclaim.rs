@@ -37,9 +37,9 @@ impl Controller for Reclaimer {
     async fn reconcile(&self, context: &Context, key: &Key) -> Result<Next, Error> {
         let Some(volume) = context.cache::<PersistentVolume>().get(key) else { return Ok(Next::Done) };
         let reference = volume.spec.as_ref().and_then(|spec| spec.claim_ref.as_ref());
-        let claim = reference
-            .and_then(|reference| reference.namespace.clone().zip(reference.name.clone()))
-            .and_then(|(namespace, name)| context.cache::<PersistentVolumeClaim>().get(&Key::namespaced(namespace, name)));
+        let claim = reference.and_then(|reference| reference.namespace.clone().zip(reference.name.clone())).and_then(
+            |(namespace, name)| context.cache::<PersistentVolumeClaim>().get(&Key::namespaced(namespace, name)),
+        );
         let volumes: Api<PersistentVolume> = Api::all(context.client());
         match plan(&volume, claim.as_deref()) {
             Step::Nothing => {}
@@ -112,7 +112,9 @@ fn plan(volume: &PersistentVolume, claim: Option<&PersistentVolumeClaim>) -> Ste
         _ if phase == "Failed" => Step::Nothing,
         other => Step::Phase(
             "Failed",
-            Some(format!("persistentVolumeReclaimPolicy {other} is not possible: the volume was not provisioned here; use Retain")),
+            Some(format!(
+                "persistentVolumeReclaimPolicy {other} is not possible: the volume was not provisioned here; use Retain"
+            )),
         ),
     }
 }
@@ -153,7 +155,9 @@ async fn destroy(context: &Context, volume: &Arc<PersistentVolume>) -> Result<()
             .await
             .unwrap_or_else(|_| Err(Error::invalid(format!("PersistentVolume {name}: removal was interrupted"))))
     } else {
-        Err(Error::invalid(format!("PersistentVolume {name}: its path is not the directory that was provisioned; remove the data by hand")))
+        Err(Error::invalid(format!(
+            "PersistentVolume {name}: its path is not the directory that was provisioned; remove the data by hand"
+        )))
     };
     let volumes: Api<PersistentVolume> = Api::all(context.client());
     if let Err(error) = outcome {

@@ -15,7 +15,10 @@ fn volume(policy: &str, phase: &str, claim_ref: Value, ours: bool) -> Persistent
 }
 
 fn claim(uid: &str, volume_name: &str) -> PersistentVolumeClaim {
-    serde_json::from_value(json!({"metadata": {"name": "c", "namespace": "n", "uid": uid}, "spec": {"volumeName": volume_name}})).unwrap()
+    serde_json::from_value(
+        json!({"metadata": {"name": "c", "namespace": "n", "uid": uid}, "spec": {"volumeName": volume_name}}),
+    )
+    .unwrap()
 }
 
 #[test]
@@ -25,12 +28,22 @@ fn a_volume_follows_its_claim() {
     let table = [
         ("unclaimed", volume("Delete", "", Value::Null, true), None, phase("Available")),
         ("unclaimed, settled", volume("Delete", "Available", Value::Null, true), None, Step::Nothing),
-        ("reserved by name", volume("Delete", "", json!({"namespace": "n", "name": "c"}), true), None, phase("Available")),
+        (
+            "reserved by name",
+            volume("Delete", "", json!({"namespace": "n", "name": "c"}), true),
+            None,
+            phase("Available"),
+        ),
         ("bound", volume("Delete", "Available", reference.clone(), true), Some(claim("u", "v")), phase("Bound")),
         ("bound, settled", volume("Delete", "Bound", reference.clone(), true), Some(claim("u", "v")), Step::Nothing),
         ("being bound", volume("Delete", "Bound", reference.clone(), true), Some(claim("u", "")), Step::Nothing),
         ("claim gone", volume("Delete", "Bound", reference.clone(), true), None, phase("Released")),
-        ("claim replaced", volume("Retain", "Bound", reference.clone(), true), Some(claim("other", "")), phase("Released")),
+        (
+            "claim replaced",
+            volume("Retain", "Bound", reference.clone(), true),
+            Some(claim("other", "")),
+            phase("Released"),
+        ),
         ("released, delete", volume("Delete", "Released", reference.clone(), true), None, Step::Destroy),
         ("released, retain", volume("Retain", "Released", reference.clone(), true), None, Step::Nothing),
     ];

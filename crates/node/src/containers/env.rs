@@ -86,9 +86,7 @@ pub(crate) fn environment(
     for variable in container.env.iter().flatten() {
         let value = match (&variable.value, &variable.value_from) {
             (_, Some(from)) => value_from(pod, container, from, sources, addresses, capacity)?,
-            (value, None) => {
-                Some(expand(value.as_deref().unwrap_or_default(), |name| result.get(name)))
-            }
+            (value, None) => Some(expand(value.as_deref().unwrap_or_default(), |name| result.get(name))),
         };
         if let Some(value) = value {
             result.set(variable.name.clone(), value);

@@ -37,19 +37,19 @@ fn resolve(container: serde_json::Value, links: bool) -> Result<Environment, Str
 fn sources_are_merged_in_order_and_the_last_definition_wins() {
     let environment = resolve(
         json!({"name": "a",
-            "envFrom": [{"configMapRef": {"name": "c"}}, {"prefix": "S_", "secretRef": {"name": "text"}},
-                {"configMapRef": {"name": "missing", "optional": true}}],
-            "env": [
-                {"name": "A", "value": "2"},
-                {"name": "B", "value": "$(A)-$(S_U)-$(C)"},
-                {"name": "C", "value": "later"},
-                {"name": "IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
-                {"name": "APP", "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['app']"}}},
-                {"name": "CPU", "valueFrom": {"resourceFieldRef": {"resource": "limits.cpu"}}},
-                {"name": "P", "valueFrom": {"secretKeyRef": {"name": "s", "key": "P"}}},
-                {"name": "ABSENT", "valueFrom": {"secretKeyRef": {"name": "s", "key": "no", "optional": true}}},
-                {"name": "DB", "value": "$(DB_RO_SERVICE_HOST):$(DB_RO_SERVICE_PORT_PG_MAIN)"}
-            ]}),
+        "envFrom": [{"configMapRef": {"name": "c"}}, {"prefix": "S_", "secretRef": {"name": "text"}},
+            {"configMapRef": {"name": "missing", "optional": true}}],
+        "env": [
+            {"name": "A", "value": "2"},
+            {"name": "B", "value": "$(A)-$(S_U)-$(C)"},
+            {"name": "C", "value": "later"},
+            {"name": "IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
+            {"name": "APP", "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels['app']"}}},
+            {"name": "CPU", "valueFrom": {"resourceFieldRef": {"resource": "limits.cpu"}}},
+            {"name": "P", "valueFrom": {"secretKeyRef": {"name": "s", "key": "P"}}},
+            {"name": "ABSENT", "valueFrom": {"secretKeyRef": {"name": "s", "key": "no", "optional": true}}},
+            {"name": "DB", "value": "$(DB_RO_SERVICE_HOST):$(DB_RO_SERVICE_PORT_PG_MAIN)"}
+        ]}),
         true,
     )
     .unwrap();

@@ -208,8 +208,10 @@ mod tests {
                 "dnsConfig": {"nameservers": ["1.1.1.1"], "options": [{"name": "ndots", "value": "2"}]}})),
             "nameserver 1.1.1.1\noptions ndots:2\n"
         );
-        assert!(render(json!({"containers": [], "dnsConfig": {"options": [{"name": "ndots", "value": "1"}]}}))
-            .ends_with("options ndots:1\n"));
+        assert!(
+            render(json!({"containers": [], "dnsConfig": {"options": [{"name": "ndots", "value": "1"}]}}))
+                .ends_with("options ndots:1\n")
+        );
     }
 
     #[test]

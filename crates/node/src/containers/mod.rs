@@ -50,9 +50,10 @@ pub(crate) fn all_containers(spec: &PodSpec) -> impl Iterator<Item = &Container>
 /// Every container with its role, in starting order. Ephemeral containers have the fields of ordinary ones.
 pub(crate) fn with_roles(spec: &PodSpec) -> Vec<(Role, std::borrow::Cow<'_, Container>)> {
     use std::borrow::Cow;
-    let init = spec.init_containers.iter().flatten().map(|container| {
-        (if is_sidecar(container) { Role::Sidecar } else { Role::Init }, Cow::Borrowed(container))
-    });
+    let init =
+        spec.init_containers.iter().flatten().map(|container| {
+            (if is_sidecar(container) { Role::Sidecar } else { Role::Init }, Cow::Borrowed(container))
+        });
     let app = spec.containers.iter().map(|container| (Role::App, Cow::Borrowed(container)));
     let ephemeral = spec.ephemeral_containers.iter().flatten().filter_map(|container| {
         let value = serde_json::to_value(container).ok()?;

@@ -220,7 +220,10 @@ impl Output<'_> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
-    use std::sync::{Arc, atomic::{AtomicBool, Ordering}};
+    use std::sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    };
 
     use proptest::prelude::*;
 
@@ -249,7 +252,13 @@ mod tests {
 
     #[tokio::test]
     async fn options_select_lines() {
-        let text = log(&[("stdout", "F", "one"), ("stderr", "F", "two"), ("stdout", "P", "th"), ("stdout", "F", "ree"), ("stdout", "F", "four")]);
+        let text = log(&[
+            ("stdout", "F", "one"),
+            ("stderr", "F", "two"),
+            ("stdout", "P", "th"),
+            ("stdout", "F", "ree"),
+            ("stdout", "F", "four"),
+        ]);
         let text = text.as_str();
         assert_eq!(read(text, Options::default()).await, "one\ntwo\nthree\nfour\n");
         let tail = |lines| Options { tail_lines: Some(lines), ..Options::default() };
@@ -259,11 +268,16 @@ mod tests {
         assert_eq!(read(text, tail(99)).await, "one\ntwo\nthree\nfour\n");
         let since = Some("2026-01-01T00:00:04Z".parse().unwrap());
         assert_eq!(read(text, Options { since, ..Options::default() }).await, "four\n");
-        assert_eq!(read(text, Options { timestamps: true, tail_lines: Some(2), ..Options::default() }).await,
-            "2026-01-01T00:00:02Z three\n2026-01-01T00:00:04Z four\n");
+        assert_eq!(
+            read(text, Options { timestamps: true, tail_lines: Some(2), ..Options::default() }).await,
+            "2026-01-01T00:00:02Z three\n2026-01-01T00:00:04Z four\n"
+        );
         assert_eq!(read(text, Options { limit_bytes: Some(6), ..Options::default() }).await, "one\ntw");
         assert_eq!(read(text, Options { stream: Some("stderr".into()), ..Options::default() }).await, "two\n");
-        assert_eq!(read(text, Options { stream: Some("stderr".into()), tail_lines: Some(1), ..Options::default() }).await, "two\n");
+        assert_eq!(
+            read(text, Options { stream: Some("stderr".into()), tail_lines: Some(1), ..Options::default() }).await,
+            "two\n"
+        );
     }
 
     #[tokio::test]

@@ -29,7 +29,12 @@ use crate::{
 impl Shared {
     /// All steps at once: they concern different things. Failures that belong to the pod are remembered for its status;
     /// only those that the driver must repeat are returned.
-    pub(super) async fn execute(self: &Arc<Self>, pod: &Arc<Pod>, entry: &Arc<Entry>, actions: Vec<Action>) -> Result<()> {
+    pub(super) async fn execute(
+        self: &Arc<Self>,
+        pod: &Arc<Pod>,
+        entry: &Arc<Entry>,
+        actions: Vec<Action>,
+    ) -> Result<()> {
         let steps = actions.into_iter().map(|action| self.act(pod, entry, action));
         futures::future::join_all(steps).await.into_iter().collect()
     }
@@ -42,7 +47,13 @@ impl Shared {
             Action::RemoveSandbox => {
                 let context = || format!("cannot remove the dead sandbox of pod {}", entry.key);
                 limited(context, self.runtime.remove_pod(&entry.uid)).await?.context(context)?;
-                self.events.pod(pod, None, NORMAL, "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.");
+                self.events.pod(
+                    pod,
+                    None,
+                    NORMAL,
+                    "SandboxChanged",
+                    "Pod sandbox changed, it will be killed and re-created.",
+                );
                 entry.memory().prepared = None;
             }
             Action::EnsureImage { container } => {
@@ -211,7 +222,14 @@ impl Shared {
     }
 
     /// preStop hook, then the stop signal with what is left of the grace period.
-    pub(super) async fn stop_instance(&self, pod: &Pod, entry: &Entry, container: &Container, id: &str, grace: Duration) {
+    pub(super) async fn stop_instance(
+        &self,
+        pod: &Pod,
+        entry: &Entry,
+        container: &Container,
+        id: &str,
+        grace: Duration,
+    ) {
         let begin = tokio::time::Instant::now();
         if let Some(hook) = container.lifecycle.as_ref().and_then(|lifecycle| lifecycle.pre_stop.as_ref()) {
             let target = self.target(pod, entry, container, id);
@@ -243,7 +261,8 @@ impl Shared {
         let dir = self.log_dir(pod).join(container);
         for entry in std::fs::read_dir(&dir).into_iter().flatten().flatten() {
             let name = entry.file_name();
-            let number = name.to_str().and_then(|name| name.split('.').next()).and_then(|number| number.parse::<u32>().ok());
+            let number =
+                name.to_str().and_then(|name| name.split('.').next()).and_then(|number| number.parse::<u32>().ok());
             if number.is_some_and(|number| number.saturating_add(1) < attempt) {
                 // A log that stays costs space only.
                 let _ = std::fs::remove_file(entry.path());

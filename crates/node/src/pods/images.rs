@@ -28,7 +28,9 @@ impl Shared {
     pub(super) fn ensure_image(self: &Arc<Self>, pod: &Arc<Pod>, entry: &Arc<Entry>, container: &Container) {
         let (name, image) = (container.name.clone(), container.image.clone().unwrap_or_default());
         if !valid_reference(&image) {
-            let message = format!("Failed to apply default image tag \"{image}\": couldn't parse image name \"{image}\": invalid reference format");
+            let message = format!(
+                "Failed to apply default image tag \"{image}\": couldn't parse image name \"{image}\": invalid reference format"
+            );
             return self.image_failed(pod, entry, &name, "InvalidImageName", message);
         }
         let policy = pull_policy(container);
@@ -96,11 +98,13 @@ fn valid_reference(image: &str) -> bool {
         Some((path, tag)) if !tag.contains('/') => (path, Some(tag)),
         _ => (name, None),
     };
-    let repository = path.split_once('/').map_or(path, |(first, rest)| {
-        if first.contains(['.', ':']) || first == "localhost" { rest } else { path }
-    });
+    let registry = path.split_once('/').filter(|(first, _)| first.contains(['.', ':']) || *first == "localhost");
+    let repository = registry.map_or(path, |(_, rest)| rest);
+    let port = registry.and_then(|(host, _)| host.rsplit_once(':')).filter(|(_, port)| !port.ends_with(']'));
+    let port_is_valid = port.is_none_or(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
     let word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '_' | '-');
     image.len() <= 512
+        && port_is_valid
         && repository.split('/').all(|part| !part.is_empty() && part.chars().all(word))
         && tag.is_none_or(|tag| {
             !tag.is_empty() && tag.len() <= 128 && tag.chars().all(|c| c.is_ascii_uppercase() || word(c))
@@ -180,7 +184,9 @@ mod tests {
 
     #[test]
     fn references_are_told_from_nonsense() {
-        for good in ["postgres", "postgres:15-alpine", "localhost:30002/studenten/manifest-app:v1", "a/b@sha256:00", "x:V1_a.b"] {
+        for good in
+            ["postgres", "postgres:15-alpine", "localhost:30002/studenten/manifest-app:v1", "a/b@sha256:00", "x:V1_a.b"]
+        {
             assert!(valid_reference(good), "{good}");
         }
         for bad in ["", "A/b", "a b", "a:", "a//b", "a:b:c", "a@b", "a:../x", "a:b\n"] {

@@ -10,6 +10,8 @@ mod orphans;
 mod plan;
 mod prepare;
 mod references;
+#[cfg(test)]
+mod scenario;
 mod status;
 mod supervise;
 mod termination;
@@ -34,7 +36,10 @@ use lotse_runtime::{ContainerId, ContainerRuntime};
 use serde_json::json;
 use tokio_util::task::AbortOnDropHandle;
 
-pub(crate) use self::{observed::ID_PREFIX, references::{Kind as ReferenceKind, refers_to}};
+pub(crate) use self::{
+    observed::ID_PREFIX,
+    references::{Kind as ReferenceKind, refers_to},
+};
 use self::{
     observed::{Memory, Observed},
     plan::{Action, Plan},
@@ -203,7 +208,9 @@ impl Reconciler for Pods {
         let uid = pod.as_ref().and_then(|pod| pod.metadata.uid.clone());
         self.0.release_former(key, uid.as_deref()).await?;
         let (Some(pod), Some(uid)) = (pod, uid) else { return Ok(Next::Done) };
-        if !safe_name(&uid) || ![&pod.metadata.name, &pod.metadata.namespace].into_iter().flatten().all(|name| safe_name(name)) {
+        if !safe_name(&uid)
+            || ![&pod.metadata.name, &pod.metadata.namespace].into_iter().flatten().all(|name| safe_name(name))
+        {
             tracing::error!(%key, "the pod's name, namespace or uid cannot be a directory name, the pod is ignored");
             return Ok(Next::Done);
         }
@@ -276,7 +283,9 @@ impl Shared {
         if earlier >= max {
             entry.memory().verdict = Some(observed::Verdict {
                 reason: "OutOfpods".into(),
-                message: format!("Node didn't have enough resource: pods, requested: 1, used: {earlier}, capacity: {max}"),
+                message: format!(
+                    "Node didn't have enough resource: pods, requested: 1, used: {earlier}, capacity: {max}"
+                ),
             });
         }
     }
@@ -294,7 +303,8 @@ impl Shared {
         let mut digests = BTreeMap::new();
         for container in sandbox.iter().flat_map(|sandbox| &sandbox.containers) {
             if !digests.contains_key(&container.image)
-                && let Some(digest) = self.runtime.image(&container.image).and_then(|image| image.digests.into_iter().next())
+                && let Some(digest) =
+                    self.runtime.image(&container.image).and_then(|image| image.digests.into_iter().next())
             {
                 digests.insert(container.image.clone(), digest);
             }

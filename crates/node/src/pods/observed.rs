@@ -192,11 +192,8 @@ impl<'a> Observed<'a> {
 
     pub(crate) fn previous_status(&self, name: &str) -> Option<&'a ApiContainerStatus> {
         let previous = self.previous;
-        let lists = [
-            &previous.container_statuses,
-            &previous.init_container_statuses,
-            &previous.ephemeral_container_statuses,
-        ];
+        let lists =
+            [&previous.container_statuses, &previous.init_container_statuses, &previous.ephemeral_container_statuses];
         lists.into_iter().flat_map(|list| list.iter().flatten()).find(|status| status.name == name)
     }
 
@@ -240,9 +237,8 @@ impl<'a> Observed<'a> {
 
     /// Every app container has ended and none will run again.
     pub(crate) fn apps_are_done(&self) -> bool {
-        self.of_role(Role::App).all(|app| {
-            !self.wants_to_run(Role::App, app) && !matches!(self.instance(&app.name), Instance::Running(_))
-        })
+        self.of_role(Role::App)
+            .all(|app| !self.wants_to_run(Role::App, app) && !matches!(self.instance(&app.name), Instance::Running(_)))
     }
 
     /// An init container has failed in a pod that does not repeat it.
@@ -262,8 +258,7 @@ impl<'a> Observed<'a> {
 
     pub(crate) fn any_running(&self) -> bool {
         self.sandbox.is_some_and(|sandbox| {
-            sandbox.alive
-                && sandbox.containers.iter().any(|one| matches!(one.state, ContainerState::Running { .. }))
+            sandbox.alive && sandbox.containers.iter().any(|one| matches!(one.state, ContainerState::Running { .. }))
         })
     }
 

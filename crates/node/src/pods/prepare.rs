@@ -125,7 +125,8 @@ impl Shared {
             capacity: self.capacity,
             again,
         };
-        limited(|| format!("cannot set up the volumes of pod {}", entry.key), volumes::set_up_all(pod, &environment)).await?
+        limited(|| format!("cannot set up the volumes of pod {}", entry.key), volumes::set_up_all(pod, &environment))
+            .await?
     }
 
     /// Brings the content of the volumes up to date; the pod goes on with the old content when that fails.
@@ -151,7 +152,11 @@ impl Shared {
 
     pub(super) fn pod_files(&self, uid: &str) -> PodFiles {
         let dir = self.config.pod_dir(uid);
-        PodFiles { hosts: dir.join("etc-hosts"), hostname: dir.join("etc-hostname"), resolv_conf: dir.join("etc-resolv.conf") }
+        PodFiles {
+            hosts: dir.join("etc-hosts"),
+            hostname: dir.join("etc-hostname"),
+            resolv_conf: dir.join("etc-resolv.conf"),
+        }
     }
 
     fn write_files(&self, pod: &Pod, entry: &Entry, pod_ip: Option<&str>) -> Result<()> {
@@ -217,7 +222,9 @@ fn sysctls(spec: &PodSpec) -> Result<BTreeMap<String, String>> {
     for sysctl in spec.security_context.iter().flat_map(|context| context.sysctls.iter().flatten()) {
         if !SAFE_SYSCTLS.contains(&sysctl.name.as_str()) {
             let name = &sysctl.name;
-            return Err(Error::config(format!("securityContext.sysctls: {name} is not on the list of allowed sysctls")));
+            return Err(Error::config(format!(
+                "securityContext.sysctls: {name} is not on the list of allowed sysctls"
+            )));
         }
         result.insert(sysctl.name.clone(), sysctl.value.clone());
     }

@@ -36,7 +36,11 @@ fn references(pod: &Pod) -> BTreeSet<(Kind, String)> {
     }
     for volume in spec.volumes.iter().flatten() {
         volume.config_map.iter().for_each(|source| add(Kind::ConfigMap, &source.name));
-        volume.secret.iter().filter_map(|source| source.secret_name.as_deref()).for_each(|name| add(Kind::Secret, name));
+        volume
+            .secret
+            .iter()
+            .filter_map(|source| source.secret_name.as_deref())
+            .for_each(|name| add(Kind::Secret, name));
         volume.persistent_volume_claim.iter().for_each(|source| add(Kind::Claim, &source.claim_name));
         if volume.ephemeral.is_some() {
             add(Kind::Claim, &format!("{}-{}", pod.metadata.name.as_deref().unwrap_or_default(), volume.name));
@@ -63,8 +67,12 @@ pub(crate) fn fingerprint(pod: &Pod, sources: &dyn Sources) -> u64 {
     let mut hasher = DefaultHasher::new();
     for (kind, name) in references(pod) {
         let revision = match kind {
-            Kind::ConfigMap => sources.config_map(namespace, &name).and_then(|map| map.metadata.resource_version.clone()),
-            Kind::Secret => sources.secret(namespace, &name).and_then(|secret| secret.metadata.resource_version.clone()),
+            Kind::ConfigMap => {
+                sources.config_map(namespace, &name).and_then(|map| map.metadata.resource_version.clone())
+            }
+            Kind::Secret => {
+                sources.secret(namespace, &name).and_then(|secret| secret.metadata.resource_version.clone())
+            }
             // A claim's spec and the phase matter; its size or conditions do not touch what is mounted.
             Kind::Claim => sources.claim(namespace, &name).map(|claim| {
                 let volume = claim.spec.as_ref().and_then(|spec| spec.volume_name.clone()).unwrap_or_default();

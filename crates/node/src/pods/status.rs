@@ -36,7 +36,8 @@ pub(crate) fn status(observed: &Observed<'_>) -> PodStatus {
     let verdict = observed.memory.verdict.as_ref().filter(|_| phase == "Failed");
     let previous = observed.previous;
     let kept = |field: &Option<String>| field.clone().filter(|_| phase == "Failed" || phase == "Succeeded");
-    let conditions = conditions(observed, phase, init.as_deref().unwrap_or_default(), app.as_deref().unwrap_or_default());
+    let conditions =
+        conditions(observed, phase, init.as_deref().unwrap_or_default(), app.as_deref().unwrap_or_default());
     PodStatus {
         conditions: Some(conditions),
         container_statuses: app,
@@ -342,8 +343,10 @@ fn conditions(
     } else {
         None
     };
-    let (ready_to_start, previous) =
-        (observed.memory.prepared.is_some() && observed.sandbox.is_some_and(|sandbox| sandbox.alive), observed.previous);
+    let (ready_to_start, previous) = (
+        observed.memory.prepared.is_some() && observed.sandbox.is_some_and(|sandbox| sandbox.alive),
+        observed.previous,
+    );
     let gates = observed.spec.readiness_gates.iter().flatten().map(|gate| gate.condition_type.as_str());
     let closed: Vec<&str> = gates
         .filter(|gate| {
@@ -354,7 +357,8 @@ fn conditions(
     let ready = if observed.terminating() && trouble.is_none() {
         Some(("PodTerminating", Some("the pod is being deleted".to_owned())))
     } else if trouble.is_none() && !closed.is_empty() {
-        let message = format!("corresponding condition of pod readiness gate \"{}\" does not exist", closed.join("\" \""));
+        let message =
+            format!("corresponding condition of pod readiness gate \"{}\" does not exist", closed.join("\" \""));
         Some(("ReadinessGatesNotReady", Some(message)))
     } else {
         trouble.clone()

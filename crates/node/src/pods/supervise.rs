@@ -7,11 +7,7 @@ use lotse_runtime::{ContainerState, ContainerStatus, PodStatus};
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{
-    Entry, ID_PREFIX, Shared,
-    hooks,
-    observed::Health,
-};
+use super::{Entry, ID_PREFIX, Shared, hooks, observed::Health};
 use crate::{
     containers, error,
     events::WARNING,
@@ -70,7 +66,8 @@ impl Shared {
         let status = self.newest_status(pod, entry);
         let mut all = status.container_statuses.iter().chain(&status.init_container_statuses).flatten();
         all.any(|one| {
-            one.ready && one.container_id.as_deref().and_then(|id| id.strip_prefix(ID_PREFIX)) == Some(instance.id.as_str())
+            one.ready
+                && one.container_id.as_deref().and_then(|id| id.strip_prefix(ID_PREFIX)) == Some(instance.id.as_str())
         })
     }
 
@@ -111,8 +108,17 @@ impl Shared {
                 let outcome = outcome.unwrap_or_else(|_| Err("the hook did not end in time".into()));
                 if let Err(message) = outcome {
                     let name = &target.container.name;
-                    shared.events.pod(&pod, Some(name), WARNING, "FailedPostStartHook", format!("PostStartHook failed: {message}"));
-                    return report(Report::Failed { message: format!("Container {name} failed its postStart hook"), grace: None });
+                    shared.events.pod(
+                        &pod,
+                        Some(name),
+                        WARNING,
+                        "FailedPostStartHook",
+                        format!("PostStartHook failed: {message}"),
+                    );
+                    return report(Report::Failed {
+                        message: format!("Container {name} failed its postStart hook"),
+                        grace: None,
+                    });
                 }
                 if !has_startup {
                     report(Report::Started);

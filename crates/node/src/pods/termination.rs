@@ -57,7 +57,13 @@ impl Shared {
         };
         let stop = |container: Container, id: String| async move {
             entry.tasks().supervisors.remove(&id);
-            self.events.pod(pod, Some(&container.name), NORMAL, "Killing", format!("Stopping container {}", container.name));
+            self.events.pod(
+                pod,
+                Some(&container.name),
+                NORMAL,
+                "Killing",
+                format!("Stopping container {}", container.name),
+            );
             let grace = between(Timestamp::now(), deadline).max(Duration::from_secs(1));
             self.stop_instance(pod, entry, &container, &id, grace).await;
         };

@@ -57,7 +57,8 @@ async fn call(stream: TcpStream, authority: &str, service: &str) -> Result<u64, 
             headers.get("grpc-status").and_then(|value| value.to_str().ok()).map(str::to_owned)
         };
         let early = status(response.headers());
-        let body = Limited::new(response.into_body(), MAX_MESSAGE).collect().await.map_err(|error| error.to_string())?;
+        let body =
+            Limited::new(response.into_body(), MAX_MESSAGE).collect().await.map_err(|error| error.to_string())?;
         let code = body.trailers().and_then(status).or(early).unwrap_or_else(|| "0".into());
         if code != "0" {
             return Err(format!("rpc error: code = {code}"));

@@ -8,13 +8,7 @@ pub(crate) mod http;
 pub(crate) mod state;
 mod tcp;
 
-use std::{
-    future::Future,
-    net::IpAddr,
-    pin::Pin,
-    sync::Arc,
-    time::Duration,
-};
+use std::{future::Future, net::IpAddr, pin::Pin, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use k8s_openapi::{
@@ -69,10 +63,9 @@ fn port_of(container: &Container, port: &IntOrString) -> Result<u16, String> {
             named.or_else(|| name.parse().ok())
         }
     };
-    number
-        .and_then(|number| u16::try_from(number).ok())
-        .filter(|number| *number > 0)
-        .ok_or_else(|| format!("port {port:?} is neither a number nor the name of a port of container {}", container.name))
+    number.and_then(|number| u16::try_from(number).ok()).filter(|number| *number > 0).ok_or_else(|| {
+        format!("port {port:?} is neither a number nor the name of a port of container {}", container.name)
+    })
 }
 
 /// One attempt. The sentence of a failure goes into the event.
@@ -91,14 +84,22 @@ pub(crate) enum Report {
     Started,
     Ready(bool),
     /// The container must be restarted.
-    Failed { message: String, grace: Option<Duration> },
+    Failed {
+        message: String,
+        grace: Option<Duration>,
+    },
     /// One failed attempt, for the event `Unhealthy`.
     Unhealthy(String),
 }
 
 /// Runs all probes of a container until it is dropped. `adopted` is the readiness before a restart of the daemon:
 /// such a container has started already, and stays as ready as it was until a probe says otherwise.
-pub(crate) async fn run(target: Target, started_at: Timestamp, adopted: Option<bool>, report: impl Fn(Report) + Send + Sync) {
+pub(crate) async fn run(
+    target: Target,
+    started_at: Timestamp,
+    adopted: Option<bool>,
+    report: impl Fn(Report) + Send + Sync,
+) {
     let container = target.container.clone();
     if adopted.is_none()
         && let Some(probe) = &container.startup_probe

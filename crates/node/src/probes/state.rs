@@ -73,8 +73,7 @@ mod tests {
     use super::*;
 
     fn changes(kind: Kind, success: i32, failure: i32, initial: bool, outcomes: &str) -> String {
-        let probe =
-            Probe { success_threshold: Some(success), failure_threshold: Some(failure), ..Probe::default() };
+        let probe = Probe { success_threshold: Some(success), failure_threshold: Some(failure), ..Probe::default() };
         let mut state = State::new(kind, &probe, initial);
         let letter = |change| match change {
             None => '.',

@@ -81,7 +81,10 @@ fn fail(code: u16, reason: &str) -> Response {
 impl FakeApi {
     pub(crate) fn new() -> Self {
         let api = Self(Arc::new(Inner { state: Mutex::default(), events: broadcast::channel(4096).0 }));
-        api.create("/api/v1/namespaces/default", json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default"}}));
+        api.create(
+            "/api/v1/namespaces/default",
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default"}}),
+        );
         api
     }
 
@@ -219,7 +222,8 @@ async fn handle(State(api): State<FakeApi>, request: Request) -> Response {
         let at = Timestamp::now() + std::time::Duration::from_secs(3600);
         let status = json!({"token": "t", "expirationTimestamp": at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()});
         return axum::Json(json!({"kind": "TokenRequest", "apiVersion": "authentication.k8s.io/v1",
-            "metadata": {}, "spec": body["spec"], "status": status})).into_response();
+            "metadata": {}, "spec": body["spec"], "status": status}))
+        .into_response();
     }
     match method {
         Method::GET if target.name.is_empty() && query.contains("watch=true") => {

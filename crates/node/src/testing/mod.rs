@@ -187,7 +187,11 @@ impl ContainerRuntime for FakeRuntime {
                 *counter += 1;
                 *counter
             };
-            std::fs::write(&container.log_path, format!("2026-01-01T00:00:00Z stdout F attempt {}\n", container.attempt)).unwrap();
+            std::fs::write(
+                &container.log_path,
+                format!("2026-01-01T00:00:00Z stdout F attempt {}\n", container.attempt),
+            )
+            .unwrap();
             let mut status = ContainerStatus {
                 id: format!("{number:064x}"),
                 name: container.name.clone(),
@@ -204,18 +208,15 @@ impl ContainerRuntime for FakeRuntime {
             self.specs.lock().unwrap().push(container.clone());
             self.pods.lock().unwrap().get_mut(pod).ok_or_else(|| unknown(pod))?.containers.push(status.clone());
             if code.is_some() {
-                let _ = self.events.send(RuntimeEvent::ContainerExited { pod: pod.to_owned(), container: status.id.clone() });
+                let _ = self
+                    .events
+                    .send(RuntimeEvent::ContainerExited { pod: pod.to_owned(), container: status.id.clone() });
             }
             Ok(status)
         })
     }
 
-    fn stop_container<'a>(
-        &'a self,
-        pod: &'a str,
-        container: &'a str,
-        _: Duration,
-    ) -> BoxFuture<'a, Result<(), Error>> {
+    fn stop_container<'a>(&'a self, pod: &'a str, container: &'a str, _: Duration) -> BoxFuture<'a, Result<(), Error>> {
         Box::pin(async move {
             let mut pods = self.pods.lock().unwrap();
             let all = &mut pods.get_mut(pod).ok_or_else(|| unknown(pod))?.containers;
@@ -239,12 +240,7 @@ impl ContainerRuntime for FakeRuntime {
         self.events.subscribe()
     }
 
-    fn exec<'a>(
-        &'a self,
-        _: &'a str,
-        _: &'a str,
-        command: &'a ExecSpec,
-    ) -> BoxFuture<'a, Result<Session, Error>> {
+    fn exec<'a>(&'a self, _: &'a str, _: &'a str, command: &'a ExecSpec) -> BoxFuture<'a, Result<Session, Error>> {
         Box::pin(async move {
             self.call(format!("exec {}", command.command.join(" ")));
             let code = i32::from(command.command.first().is_some_and(|program| program == "false"));

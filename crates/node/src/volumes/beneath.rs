@@ -12,7 +12,7 @@ use nix::{
     errno::Errno,
     fcntl::{AT_FDCWD, AtFlags, OFlag, open, openat},
     sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, fstatat},
-    unistd::{Gid, UnlinkatFlags, Uid, fchownat, unlinkat},
+    unistd::{Gid, Uid, UnlinkatFlags, fchownat, unlinkat},
 };
 
 use crate::error::{Context, Error, Result};

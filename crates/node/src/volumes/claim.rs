@@ -32,7 +32,8 @@ impl VolumeType for Claim {
                 .claim(context.namespace(), &name)
                 .ok_or_else(|| context.error(format!("persistentvolumeclaim \"{name}\" not found")))?;
             if self.name.is_none() {
-                let owned = claim.metadata.owner_references.iter().flatten().any(|owner| Some(&owner.uid) == pod.uid.as_ref());
+                let owned =
+                    claim.metadata.owner_references.iter().flatten().any(|owner| Some(&owner.uid) == pod.uid.as_ref());
                 if !owned {
                     return Err(context.error(format!("persistentvolumeclaim \"{name}\" does not belong to this pod")));
                 }

@@ -76,9 +76,8 @@ pub(super) fn add_fields(
 ) -> Result<()> {
     for item in items {
         let text = match (&item.field_ref, &item.resource_field_ref) {
-            (Some(field), _) => fields::field(context.pod, context.addresses, &field.field_path).ok_or_else(|| {
-                context.error(format!("fieldRef.fieldPath: {} is not supported", field.field_path))
-            })?,
+            (Some(field), _) => fields::field(context.pod, context.addresses, &field.field_path)
+                .ok_or_else(|| context.error(format!("fieldRef.fieldPath: {} is not supported", field.field_path)))?,
             (None, Some(selector)) => {
                 let containers = context.pod.spec.as_ref().map(|spec| spec.containers.as_slice()).unwrap_or_default();
                 let Some(container) = containers.first() else { continue };

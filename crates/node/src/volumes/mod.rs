@@ -7,8 +7,8 @@
 mod atomic_writer;
 pub(crate) mod beneath;
 mod claim;
-mod content;
 mod config_map;
+mod content;
 mod downward_api;
 mod empty_dir;
 mod host_path;

@@ -2,7 +2,10 @@
 use std::{
     collections::BTreeSet,
     os::unix::fs::PermissionsExt,
-    sync::{Mutex, atomic::{AtomicUsize, Ordering}},
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use k8s_openapi::{
@@ -38,8 +41,12 @@ impl Mounts for FakeMounts {
 struct Issuer(AtomicUsize, i64);
 
 impl token::TokenIssuer for std::sync::Arc<Issuer> {
-    fn issue<'a>(&'a self, namespace: &'a str, account: &'a str, request: TokenRequest)
-    -> BoxFuture<'a, Result<TokenRequest>> {
+    fn issue<'a>(
+        &'a self,
+        namespace: &'a str,
+        account: &'a str,
+        request: TokenRequest,
+    ) -> BoxFuture<'a, Result<TokenRequest>> {
         Box::pin(async move {
             let count = self.0.fetch_add(1, Ordering::SeqCst) + 1;
             let expires = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(self.1);
@@ -74,8 +81,11 @@ impl Bench {
         self.dir.path().join("pods/u")
     }
 
-    async fn set_up(&self, volumes: serde_json::Value, objects: Vec<serde_json::Value>)
-    -> Result<BTreeMap<String, Mounted>, String> {
+    async fn set_up(
+        &self,
+        volumes: serde_json::Value,
+        objects: Vec<serde_json::Value>,
+    ) -> Result<BTreeMap<String, Mounted>, String> {
         let pod: Pod = serde_json::from_value(json!({
             "metadata": {"name": "p", "namespace": "n", "uid": "u", "labels": {"app": "x"}},
             "spec": {"serviceAccountName": "sa", "containers": [{"name": "c"}], "volumes": volumes}}))
@@ -105,7 +115,8 @@ fn config_map(value: &str) -> serde_json::Value {
 #[tokio::test]
 async fn a_changed_config_map_replaces_the_files_behind_the_link() {
     let bench = Bench::new();
-    let volume = json!([{"name": "v", "configMap": {"name": "c", "items": [{"key": "k", "path": "dir/f", "mode": 256}]}}]);
+    let volume =
+        json!([{"name": "v", "configMap": {"name": "c", "items": [{"key": "k", "path": "dir/f", "mode": 256}]}}]);
     let mounted = bench.set_up(volume.clone(), vec![config_map("1")]).await.unwrap();
     assert!(mounted["v"].read_only);
     assert_eq!(bench.read("v/dir/f"), "1");
@@ -124,14 +135,20 @@ async fn what_is_missing_is_an_error_unless_optional() {
     let optional = json!([{"name": "v", "secret": {"secretName": "s", "optional": true}}]);
     bench.set_up(optional, vec![]).await.unwrap();
     let error = bench
-        .set_up(json!([{"name": "v", "configMap": {"name": "c", "items": [{"key": "no", "path": "f"}]}}]), vec![config_map("1")])
+        .set_up(
+            json!([{"name": "v", "configMap": {"name": "c", "items": [{"key": "no", "path": "f"}]}}]),
+            vec![config_map("1")],
+        )
         .await
         .unwrap_err();
     assert!(error.ends_with("references non-existent config key: no"), "{error}");
     let error = bench.set_up(json!([{"name": "v", "nfs": {"server": "s", "path": "/"}}]), vec![]).await.unwrap_err();
     assert!(error.ends_with("volume type nfs is not supported by this node"), "{error}");
     let error = bench
-        .set_up(json!([{"name": "v", "configMap": {"name": "c", "items": [{"key": "k", "path": "../../f"}]}}]), vec![config_map("1")])
+        .set_up(
+            json!([{"name": "v", "configMap": {"name": "c", "items": [{"key": "k", "path": "../../f"}]}}]),
+            vec![config_map("1")],
+        )
         .await
         .unwrap_err();
     assert!(error.contains("must be relative"), "{error}");
@@ -156,7 +173,10 @@ async fn secrets_and_tokens_are_kept_in_memory() {
     for name in ["s", "t", "m"] {
         assert!(bench.mounts.is_mounted(&bench.pod_dir().join("volumes").join(name)).unwrap(), "{name}");
     }
-    assert_eq!((bench.read("s/p"), bench.read("t/ca.crt"), bench.read("t/namespace")), ("p".into(), "CA".into(), "n".into()));
+    assert_eq!(
+        (bench.read("s/p"), bench.read("t/ca.crt"), bench.read("t/namespace")),
+        ("p".into(), "CA".into(), "n".into())
+    );
     assert_eq!(bench.read("t/token"), "n/sa#1");
     let renew = mounted["t"].renew.unwrap().as_secs();
     assert!((2870..=2880).contains(&renew), "80 % of an hour, not {renew} s");
@@ -186,7 +206,8 @@ async fn a_claim_waits_for_its_volume_and_outlives_the_pod() {
     std::fs::write(data.join("row"), "kept").unwrap();
     tear_down(&bench.pod_dir(), &bench.mounts).unwrap();
     assert_eq!(std::fs::read_to_string(data.join("row")).unwrap(), "kept");
-    let other = json!({"kind": "PersistentVolume", "metadata": {"name": "pv"}, "spec": {"nfs": {"server": "s", "path": "/"}}});
+    let other =
+        json!({"kind": "PersistentVolume", "metadata": {"name": "pv"}, "spec": {"nfs": {"server": "s", "path": "/"}}});
     let error = bench.set_up(volumes, vec![claim("Bound"), other]).await.unwrap_err();
     assert!(error.contains("neither of type hostPath nor local"), "{error}");
 }
