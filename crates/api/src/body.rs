@@ -26,7 +26,9 @@ pub(crate) struct Decoded {
 pub(crate) async fn read(body: Body, limit: usize) -> Result<Bytes> {
     match Limited::new(body, limit).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.downcast_ref::<http_body_util::LengthLimitError>().is_some() => Err(Error::TooLarge { limit }),
+        Err(error) if error.downcast_ref::<http_body_util::LengthLimitError>().is_some() => {
+            Err(Error::TooLarge { limit })
+        }
         Err(error) => Err(Error::bad_request(format!("the body of the request could not be read: {error}"))),
     }
 }

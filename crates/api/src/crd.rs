@@ -31,12 +31,16 @@ pub(crate) fn refresh(server: &Server) {
         match lotse_kinds::from_crd(&definition) {
             Ok(custom) => {
                 // A definition cannot take the place of what is there.
-                let free = custom.iter().all(|new| !kinds.iter().any(|old| old.group == new.group && old.plural == new.plural));
+                let free = custom
+                    .iter()
+                    .all(|new| !kinds.iter().any(|old| old.group == new.group && old.plural == new.plural));
                 if free {
                     kinds.extend(custom.into_iter().map(Arc::new));
                 }
             }
-            Err(causes) => tracing::warn!(name = meta(&definition, "name"), ?causes, "a stored definition is not served"),
+            Err(causes) => {
+                tracing::warn!(name = meta(&definition, "name"), ?causes, "a stored definition is not served")
+            }
         }
     }
     server.registry.set(Registry::new(kinds));
@@ -90,7 +94,9 @@ async fn reconcile(server: &Arc<Server>, definition: &Value) -> Result<(), Error
     let accepted = lotse_kinds::from_crd(definition);
     let registry = server.registry.get();
     let served = accepted.as_ref().is_ok_and(|kinds| {
-        kinds.iter().all(|k| registry.find(&k.group, &k.version, &k.plural).is_ok_and(|r| r.kind.custom && r.kind.kind == k.kind))
+        kinds.iter().all(|k| {
+            registry.find(&k.group, &k.version, &k.plural).is_ok_and(|r| r.kind.custom && r.kind.kind == k.kind)
+        })
     });
     let (names_reason, names_message) = if served {
         ("NoConflicts", "no conflicts found".to_owned())
@@ -127,8 +133,7 @@ async fn reconcile(server: &Arc<Server>, definition: &Value) -> Result<(), Error
         let mut conditions = new.pointer("/status/conditions").and_then(Value::as_array).cloned().unwrap_or_default();
         set_condition(&mut conditions, "NamesAccepted", ready, names_reason, &names_message);
         set_condition(&mut conditions, "Established", ready, reason, message);
-        let mut versions =
-            new.pointer("/status/storedVersions").and_then(Value::as_array).cloned().unwrap_or_default();
+        let mut versions = new.pointer("/status/storedVersions").and_then(Value::as_array).cloned().unwrap_or_default();
         versions.extend(stored.into_iter().filter(|v| !versions.contains(v)).collect::<Vec<_>>());
         let status = json!({"acceptedNames": names, "conditions": conditions, "storedVersions": versions});
         if let Some(object) = new.as_object_mut() {
@@ -187,7 +192,8 @@ async fn change(
 async fn remove_instances(server: &Arc<Server>, definition: &Value) -> Result<(), Error> {
     let text = |pointer: &str| definition.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
     let registry = server.registry.get();
-    let Some(resource) = registry.preferred(text("/spec/group"), text("/spec/names/plural")).filter(|r| r.kind.custom) else {
+    let Some(resource) = registry.preferred(text("/spec/group"), text("/spec/names/plural")).filter(|r| r.kind.custom)
+    else {
         return Ok(());
     };
     let prefix = resource.scope("");
@@ -209,6 +215,8 @@ async fn remove_instances(server: &Arc<Server>, definition: &Value) -> Result<()
     }
     match server.store.count(&prefix) {
         0 => Ok(()),
-        left => Err(Error::Unavailable(format!("{left} objects of {} wait for their finalizers", meta(definition, "name")))),
+        left => {
+            Err(Error::Unavailable(format!("{left} objects of {} wait for their finalizers", meta(definition, "name"))))
+        }
     }
 }

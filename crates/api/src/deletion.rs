@@ -19,8 +19,7 @@ pub(crate) struct Lifecycle {
     pub(crate) mark: fn(&mut Value),
 }
 
-const PLAIN: Lifecycle =
-    Lifecycle { group: "", resource: "", grace: None, held: |_| false, mark: |_| {} };
+const PLAIN: Lifecycle = Lifecycle { group: "", resource: "", grace: None, held: |_| false, mark: |_| {} };
 
 static LIFECYCLES: [Lifecycle; 2] = [
     // The kubelet ends the containers and then deletes with grace 0.
@@ -56,7 +55,10 @@ fn pod_grace(pod: &Value, requested: Option<i64>) -> i64 {
     if text("/spec/nodeName").is_empty() || matches!(text("/status/phase"), "Succeeded" | "Failed") {
         return 0;
     }
-    requested.or_else(|| pod.pointer("/spec/terminationGracePeriodSeconds").and_then(Value::as_i64)).unwrap_or(30).max(0)
+    requested
+        .or_else(|| pod.pointer("/spec/terminationGracePeriodSeconds").and_then(Value::as_i64))
+        .unwrap_or(30)
+        .max(0)
 }
 
 /// Whether something holds the object back.

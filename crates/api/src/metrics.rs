@@ -56,7 +56,8 @@ impl Metrics {
             for (class, count) in classes.iter().enumerate() {
                 let count = count.load(Ordering::Relaxed);
                 if count > 0 {
-                    let _ = writeln!(text, "apiserver_request_total{{verb=\"{verb}\",code=\"{}xx\"}} {count}", class + 1);
+                    let _ =
+                        writeln!(text, "apiserver_request_total{{verb=\"{verb}\",code=\"{}xx\"}} {count}", class + 1);
                 }
             }
         }
@@ -67,7 +68,11 @@ impl Metrics {
                 let _ = writeln!(text, "apiserver_request_seconds_total{{verb=\"{verb}\"}} {}", sum as f64 / 1e6);
             }
         }
-        let _ = writeln!(text, "# TYPE apiserver_watches gauge\napiserver_watches {}", self.watches.load(Ordering::Relaxed));
+        let _ = writeln!(
+            text,
+            "# TYPE apiserver_watches gauge\napiserver_watches {}",
+            self.watches.load(Ordering::Relaxed)
+        );
         let _ = writeln!(text, "# TYPE apiserver_store_revision counter\napiserver_store_revision {revision}");
         text
     }

@@ -47,7 +47,9 @@ impl Accept {
                 for parameter in parts {
                     match parameter.split_once('=') {
                         Some(("as", "Table")) => shape = Some(Shape::Table),
-                        Some(("as", "PartialObjectMetadata" | "PartialObjectMetadataList")) => shape = Some(Shape::Metadata),
+                        Some(("as", "PartialObjectMetadata" | "PartialObjectMetadataList")) => {
+                            shape = Some(Shape::Metadata)
+                        }
                         Some(("as", _)) => shape = None,
                         Some(("g", value)) => group = value,
                         Some(("v", value)) => version = value,
@@ -56,7 +58,9 @@ impl Accept {
                 }
                 match shape {
                     Some(Shape::Object) => return Ok(Self { shape: Shape::Object, yaml, pretty }),
-                    Some(shape) if group == "meta.k8s.io" && version == "v1" => return Ok(Self { shape, yaml, pretty }),
+                    Some(shape) if group == "meta.k8s.io" && version == "v1" => {
+                        return Ok(Self { shape, yaml, pretty });
+                    }
                     _ => {}
                 }
             }
@@ -76,10 +80,12 @@ impl Accept {
     pub(crate) fn value(&self, code: StatusCode, value: &Value) -> Result<Response> {
         let failed = |source: serde_json::Error| Error::internal("serialising a response", source);
         if self.yaml {
-            let text = serde_saphyr::to_string(value).map_err(|source| Error::internal("serialising a response", source))?;
+            let text =
+                serde_saphyr::to_string(value).map_err(|source| Error::internal("serialising a response", source))?;
             return Ok(bytes_response(code, "application/yaml", text.into()));
         }
-        let bytes = if self.pretty { serde_json::to_vec_pretty(value) } else { serde_json::to_vec(value) }.map_err(failed)?;
+        let bytes =
+            if self.pretty { serde_json::to_vec_pretty(value) } else { serde_json::to_vec(value) }.map_err(failed)?;
         Ok(bytes_response(code, "application/json", bytes.into()))
     }
 
@@ -103,7 +109,10 @@ mod tests {
     fn the_first_producible_alternative_is_taken() {
         for (accept, expected) in [
             ("", Some((Shape::Object, false))),
-            ("application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json", Some((Shape::Table, false))),
+            (
+                "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json",
+                Some((Shape::Table, false)),
+            ),
             ("application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json", Some((Shape::Object, false))),
             ("application/vnd.kubernetes.protobuf, application/json", Some((Shape::Object, false))),
             ("application/vnd.kubernetes.protobuf", None),

@@ -139,7 +139,8 @@ mod tests {
 
     #[test]
     fn the_revision_is_spliced_in_whatever_the_object_said() {
-        let object = json!({"kind": "X", "metadata": {"name": "a", "resourceVersion": "old"}, "spec": {"metadata": {}}});
+        let object =
+            json!({"kind": "X", "metadata": {"name": "a", "resourceVersion": "old"}, "spec": {"metadata": {}}});
         let bytes = Encoded::new(&object).unwrap().finish(42);
         assert_eq!(
             parse(&bytes).unwrap(),

@@ -51,7 +51,8 @@ impl OpenApi {
             return Ok(document.clone());
         }
         let failed = |source: std::io::Error| Error::internal("compressing an OpenAPI document", source);
-        let text = serde_json::to_vec(&make()).map_err(|source| Error::internal("writing an OpenAPI document", source))?;
+        let text =
+            serde_json::to_vec(&make()).map_err(|source| Error::internal("writing an OpenAPI document", source))?;
         let digest = ring::digest::digest(&ring::digest::SHA256, &text);
         let hash = digest.as_ref().iter().map(|byte| format!("{byte:02X}")).collect();
         let mut encoder = GzEncoder::new(Vec::with_capacity(text.len() / 8), Compression::fast());
@@ -77,7 +78,13 @@ impl OpenApi {
     }
 
     /// `/openapi/v3/apis/apps/v1`.
-    pub(crate) fn v3(&self, registry: &Registry, store: &dyn Store, parts: &[&str], headers: &HeaderMap) -> Result<Response> {
+    pub(crate) fn v3(
+        &self,
+        registry: &Registry,
+        store: &dyn Store,
+        parts: &[&str],
+        headers: &HeaderMap,
+    ) -> Result<Response> {
         let (group, version) = match parts {
             ["api", version] => ("", *version),
             ["apis", group, version] => (*group, *version),
@@ -137,7 +144,9 @@ fn fingerprint(registry: &Registry, store: &dyn Store, group: &str, version: &st
 
 fn fingerprint_of(resource: &Resource, store: &dyn Store) -> String {
     let generation = match resource.kind.custom {
-        true => crd(resource, store).map(|crd| crd.pointer("/metadata/generation").map(Value::to_string).unwrap_or_default() + meta(&crd, "uid")),
+        true => crd(resource, store).map(|crd| {
+            crd.pointer("/metadata/generation").map(Value::to_string).unwrap_or_default() + meta(&crd, "uid")
+        }),
         false => None,
     };
     format!("{}/{} {};", resource.api_version, resource.kind.plural, generation.unwrap_or_default())
@@ -326,7 +335,12 @@ fn operation(resource: &Resource, dialect: Dialect, action: &str, id: &str) -> M
         parameters.push(dialect.parameter("dryRun", "query", "string", WRITE[0].1));
     }
     if action == "patch" {
-        parameters.push(dialect.parameter("force", "query", "boolean", "Take over fields that others own (apply only)."));
+        parameters.push(dialect.parameter(
+            "force",
+            "query",
+            "boolean",
+            "Take over fields that others own (apply only).",
+        ));
     }
     if action == "list" {
         for (name, r#type, text) in [

@@ -14,7 +14,8 @@ use std::{
 };
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType,
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    SanType,
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
@@ -117,11 +118,11 @@ impl Pki {
     ///
     /// [`PkiError::Damaged`] rather than silently replacing a file that somebody may be able to restore.
     pub fn open(dir: &Path, names: &Names) -> Result<Self, PkiError> {
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(dir)
-            .map_err(|source| PkiError::File { operation: "create", path: dir.to_owned(), source })?;
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|source| PkiError::File {
+            operation: "create",
+            path: dir.to_owned(),
+            source,
+        })?;
         let ca = match load(dir, "ca")? {
             Some(ca) => ca,
             None => store(dir, "ca", make_ca()?)?,
@@ -192,9 +193,11 @@ impl Pki {
             CertificateDer::pem_slice_iter(format!("{}{}", self.server.certificate, self.ca.certificate).as_bytes())
                 .collect::<Result<_, _>>()
                 .map_err(|error| damaged(error.to_string()))?;
-        let key = PrivateKeyDer::from_pem_slice(self.server.key.as_bytes()).map_err(|error| damaged(error.to_string()))?;
+        let key =
+            PrivateKeyDer::from_pem_slice(self.server.key.as_bytes()).map_err(|error| damaged(error.to_string()))?;
         let mut roots = rustls::RootCertStore::empty();
-        let ca = CertificateDer::from_pem_slice(self.ca.certificate.as_bytes()).map_err(|error| damaged(error.to_string()))?;
+        let ca = CertificateDer::from_pem_slice(self.ca.certificate.as_bytes())
+            .map_err(|error| damaged(error.to_string()))?;
         roots.add(ca).map_err(|error| damaged(error.to_string()))?;
         let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
         let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(roots.into(), provider.clone())
@@ -235,7 +238,8 @@ fn leaf(
     if let Some(identity) = load(dir, name)? {
         let path = dir.join(format!("{name}.crt"));
         let damaged = |what: String| PkiError::Damaged { path: path.clone(), what };
-        let der = CertificateDer::from_pem_slice(identity.certificate.as_bytes()).map_err(|e| damaged(e.to_string()))?;
+        let der =
+            CertificateDer::from_pem_slice(identity.certificate.as_bytes()).map_err(|e| damaged(e.to_string()))?;
         let (_, certificate) = X509Certificate::from_der(&der).map_err(|e| damaged(e.to_string()))?;
         let left = certificate.validity().time_to_expiration().unwrap_or_default();
         if left.whole_seconds() > RENEW_BEFORE.as_secs() as i64 && fits(&certificate) {
@@ -265,7 +269,8 @@ fn make_ca() -> Result<Identity, PkiError> {
     let mut params = params("lotse-ca", CA_VALIDITY);
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
-    let certificate = params.self_signed(&key).map_err(|source| PkiError::Make { what: "the authority's certificate", source })?;
+    let certificate =
+        params.self_signed(&key).map_err(|source| PkiError::Make { what: "the authority's certificate", source })?;
     Ok(Identity { certificate: certificate.pem(), key: key.serialize_pem() })
 }
 

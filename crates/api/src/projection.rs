@@ -8,11 +8,14 @@ use lotse_store::{ListOptions, Store, Watch};
 
 type Compute<T> = fn(&dyn Store, &str) -> T;
 
+/// The watch and what was true when it began; nothing before the first use.
+type State<T> = Option<(Box<dyn Watch>, Arc<T>)>;
+
 /// The value and the watch that says when it is out of date.
 pub(crate) struct Projection<T> {
     prefix: &'static str,
     compute: Compute<T>,
-    state: Mutex<Option<(Box<dyn Watch>, Arc<T>)>>,
+    state: Mutex<State<T>>,
 }
 
 impl<T> Projection<T> {

@@ -131,7 +131,10 @@ impl Registry {
 
     /// The resource of a path.
     pub(crate) fn find(&self, group: &str, version: &str, plural: &str) -> Result<&Arc<Resource>> {
-        self.group_version(group, version).iter().find(|resource| resource.kind.plural == plural).ok_or(Error::NoSuchPath)
+        self.group_version(group, version)
+            .iter()
+            .find(|resource| resource.kind.plural == plural)
+            .ok_or(Error::NoSuchPath)
     }
 
     /// The resource by kind name.

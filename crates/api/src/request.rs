@@ -121,9 +121,9 @@ impl Query {
     pub(crate) fn number(&self, key: &str) -> Result<Option<i64>> {
         self.get(key)
             .map(|value| {
-                value
-                    .parse()
-                    .map_err(|_| Error::bad_request(format!("invalid value {value:?} for query parameter {key}: not a number")))
+                value.parse().map_err(|_| {
+                    Error::bad_request(format!("invalid value {value:?} for query parameter {key}: not a number"))
+                })
             })
             .transpose()
     }
@@ -133,9 +133,9 @@ impl Query {
         match self.get("dryRun") {
             None => Ok(false),
             Some("All") => Ok(true),
-            Some(other) => {
-                Err(Error::bad_request(format!("invalid dryRun: Unsupported value: {other:?}: supported values: \"All\"")))
-            }
+            Some(other) => Err(Error::bad_request(format!(
+                "invalid dryRun: Unsupported value: {other:?}: supported values: \"All\""
+            ))),
         }
     }
 }
@@ -166,7 +166,12 @@ fn decode(text: &str, plus: bool) -> Result<String> {
 /// A path segment, decoded once; what could be read as more or less than one segment is refused.
 fn segment(raw: &str) -> Result<String> {
     let text = decode(raw, false)?;
-    if text.is_empty() || text == "." || text == ".." || text.contains(['/', '\\', '%']) || text.chars().any(char::is_control) {
+    if text.is_empty()
+        || text == "."
+        || text == ".."
+        || text.contains(['/', '\\', '%'])
+        || text.chars().any(char::is_control)
+    {
         return Err(Error::NoSuchPath);
     }
     Ok(text)
@@ -313,7 +318,11 @@ mod tests {
             (Method::POST, "/apis/apps/v1/namespaces/a/deployments", "create apps|v1|a|deployments|||"),
             (Method::DELETE, "/apis/apps/v1/namespaces/a/deployments", "deletecollection apps|v1|a|deployments|||"),
             (Method::GET, "/api/v1/namespaces/a/services/b:80/proxy/x//y", "get |v1|a|services|b:80|proxy|x//y"),
-            (Method::GET, "/apis/rbac.authorization.k8s.io/v1/clusterroles/system%3Anode", "get rbac.authorization.k8s.io|v1||clusterroles|system:node||"),
+            (
+                Method::GET,
+                "/apis/rbac.authorization.k8s.io/v1/clusterroles/system%3Anode",
+                "get rbac.authorization.k8s.io|v1||clusterroles|system:node||",
+            ),
             (Method::GET, "/api", "get /api"),
             (Method::GET, "/apis/apps", "get /apis/apps"),
             (Method::GET, "/apis/apps/v1", "get /apis/apps/v1"),

@@ -72,7 +72,8 @@ impl Requirement {
 
 /// Reads a label selector: `app=a,tier in (x,y),!legacy`.
 pub(crate) fn parse_labels(text: &str) -> Result<Vec<Requirement>> {
-    let bad = |what: &str| Error::bad_request(format!("unable to parse requirement: {what} in label selector {text:?}"));
+    let bad =
+        |what: &str| Error::bad_request(format!("unable to parse requirement: {what} in label selector {text:?}"));
     let mut requirements = Vec::new();
     for part in split_outside_parentheses(text) {
         let part = part.trim();
@@ -80,7 +81,11 @@ pub(crate) fn parse_labels(text: &str) -> Result<Vec<Requirement>> {
             continue;
         }
         let values = |list: &str| -> Result<Vec<String>> {
-            let list = list.trim().strip_prefix('(').and_then(|l| l.strip_suffix(')')).ok_or_else(|| bad("expected a list in parentheses"))?;
+            let list = list
+                .trim()
+                .strip_prefix('(')
+                .and_then(|l| l.strip_suffix(')'))
+                .ok_or_else(|| bad("expected a list in parentheses"))?;
             Ok(list.split(',').map(|v| v.trim().to_owned()).collect())
         };
         let number = |value: &str| value.trim().parse::<i64>().map_err(|_| bad("expected a whole number"));
@@ -104,7 +109,8 @@ pub(crate) fn parse_labels(text: &str) -> Result<Vec<Requirement>> {
         let key = match &requirement {
             Requirement::In(key, values) | Requirement::NotIn(key, values) => {
                 for value in values {
-                    lotse_schema::names::label_value(value).map_err(|why| bad(&format!("invalid label value {value:?}: {why}")))?;
+                    lotse_schema::names::label_value(value)
+                        .map_err(|why| bad(&format!("invalid label value {value:?}: {why}")))?;
                 }
                 key
             }

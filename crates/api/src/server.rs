@@ -80,12 +80,8 @@ impl ApiServer {
     ///
     /// [`ApiError::Pki`] for unusable key files, [`ApiError::Bootstrap`] when the store refuses.
     pub async fn new(store: Arc<dyn Store>, config: Config) -> Result<Self, ApiError> {
-        let names = Names::new(
-            &config.cluster_domain,
-            config.kubernetes_ip(),
-            config.advertise_address,
-            &config.extra_sans,
-        );
+        let names =
+            Names::new(&config.cluster_domain, config.kubernetes_ip(), config.advertise_address, &config.extra_sans);
         let dir = config.pki_dir.clone();
         let pki = tokio::task::spawn_blocking(move || Pki::open(&dir, &names))
             .await
@@ -146,7 +142,13 @@ impl ApiServer {
     ///
     /// [`ApiError::Pki`] when the certificates cannot be used.
     pub async fn serve(&self, listener: TcpListener) -> Result<(), ApiError> {
-        tls::serve(self.0.pki.server_config().map_err(ApiError::Pki)?, listener, self.router(), self.0.shutdown.clone()).await;
+        tls::serve(
+            self.0.pki.server_config().map_err(ApiError::Pki)?,
+            listener,
+            self.router(),
+            self.0.shutdown.clone(),
+        )
+        .await;
         Ok(())
     }
 

@@ -317,12 +317,8 @@ mod tests {
             message: "Required value".into(),
             field: field.into(),
         };
-        let invalid = |causes| Error::Invalid {
-            group: "apps".into(),
-            kind: "Deployment".into(),
-            name: "x".into(),
-            causes,
-        };
+        let invalid =
+            |causes| Error::Invalid { group: "apps".into(), kind: "Deployment".into(), name: "x".into(), causes };
         assert_eq!(
             invalid(vec![cause("spec.selector")]).to_string(),
             "Deployment.apps \"x\" is invalid: spec.selector: Required value"

@@ -21,7 +21,12 @@ const DRAIN: Duration = Duration::from_secs(10);
 const MAX_CONNECTIONS: usize = 4096;
 
 /// Serves until shutdown.
-pub(crate) async fn serve(config: rustls::ServerConfig, listener: TcpListener, router: Router, shutdown: CancellationToken) {
+pub(crate) async fn serve(
+    config: rustls::ServerConfig,
+    listener: TcpListener,
+    router: Router,
+    shutdown: CancellationToken,
+) {
     let acceptor = TlsAcceptor::from(Arc::new(config));
     let graceful = GracefulShutdown::new();
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));

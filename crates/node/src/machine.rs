@@ -27,7 +27,7 @@ pub(crate) struct Disk {
 impl Disk {
     /// How full it is, in per cent.
     pub(crate) fn used_percent(self) -> u64 {
-        if self.total == 0 { 0 } else { 100 - self.available.saturating_mul(100) / self.total }
+        self.available.saturating_mul(100).checked_div(self.total).map_or(0, |free| 100_u64.saturating_sub(free))
     }
 }
 

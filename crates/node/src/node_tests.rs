@@ -170,11 +170,15 @@ async fn a_restarted_daemon_adopts_its_pods_without_touching_them() {
     cluster.pod("p", json!({"containers": [probed]}));
     cluster.until("ready", |cluster| cluster.ready("p")).await;
     let before = cluster.status("p");
+    let writes =
+        |cluster: &Cluster| cluster.api.writes().iter().filter(|write| write.contains("/pods/p/status")).count();
+    let written = writes(&cluster);
     cluster.restart().await;
     // After the restart the container is probed again, which proves that it was adopted.
     cluster.until("probed", |cluster| cluster.calls().iter().filter(|call| *call == "exec true").count() >= 2).await;
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert_eq!(cluster.status("p"), before);
+    assert_eq!(writes(&cluster), written, "the endpoint must not flap");
     assert_eq!(cluster.calls().iter().filter(|call| call.starts_with("start web")).count(), 1);
 }
 

@@ -1,4 +1,5 @@
 //! The kubelet's HTTP routes, as the API server uses them.
+#![allow(clippy::result_large_err, reason = "an error is the response that is sent")]
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -56,7 +57,6 @@ fn refuse(status: StatusCode, message: impl Into<String>) -> Response {
 // === impl Kubelet ===
 
 impl Kubelet {
-    #[allow(clippy::result_large_err, reason = "the error is the response that is sent")]
     fn pod(&self, namespace: &str, name: &str) -> Result<Arc<Pod>, Response> {
         let pod = self.shared.pods.get(&Key::namespaced(namespace, name)).filter(|pod| self.shared.is_ours(pod));
         pod.ok_or_else(|| {
@@ -65,7 +65,6 @@ impl Kubelet {
     }
 
     /// The id of the container's running instance.
-    #[allow(clippy::result_large_err, reason = "the error is the response that is sent")]
     fn running(&self, pod: &Pod, container: &str) -> Result<(String, String), Response> {
         let uid = pod.metadata.uid.clone().unwrap_or_default();
         let instances = self.shared.runtime.pod(&uid).map(|pod| pod.containers).unwrap_or_default();
@@ -121,7 +120,6 @@ async fn container_logs(
     }
 }
 
-#[allow(clippy::result_large_err, reason = "the error is the response that is sent")]
 fn open_logs(
     kubelet: &Kubelet,
     namespace: &str,

@@ -493,3 +493,50 @@ async fn hostile_images_cannot_redirect_the_runtimes_mounts() {
     machine.runtime().remove_image("hostile:1").await.unwrap();
     machine.finish().await;
 }
+
+/// Names the directory of the daemon that is to be killed.
+const VICTIM: &str = "LOTSE_RUNTIME_TEST_VICTIM";
+
+/// Not a test of its own: the process that [`killing_the_daemon_does_not_touch_containers`] kills.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "started by another test"]
+async fn daemon_that_is_killed() {
+    let Some(directory) = std::env::var_os(VICTIM) else { return };
+    let directory = std::path::PathBuf::from(directory);
+    let runtime = Runtime::open(support::config(&directory)).unwrap();
+    let mut spec = support::shell(&directory, "c", "i=0; while true; do i=$((i+1)); echo line $i; sleep 0.02; done");
+    spec.log_path = directory.join("c.log");
+    runtime.start_pod(&pod("r")).await.unwrap();
+    runtime.start_container("r", &spec).await.unwrap();
+    fs::write(directory.join("up"), "").unwrap();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killing_the_daemon_does_not_touch_containers() {
+    let mut machine = Machine::new().await;
+    machine.runtime = None;
+    let mut daemon = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "daemon_that_is_killed", "--ignored"])
+        .env(VICTIM, machine.directory.path())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !machine.directory.path().join("up").exists() {
+        assert!(Instant::now() < deadline, "the daemon does not come up");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    daemon.kill().unwrap();
+    daemon.wait().unwrap();
+    let lines = || fs::read_to_string(machine.directory.path().join("c.log")).unwrap().lines().count();
+    let before = lines();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(lines() > before + 3, "the log does not grow while there is no daemon");
+    machine.restart().await;
+    let status = machine.runtime().pod("r").unwrap();
+    assert!(status.alive && matches!(status.containers[0].state, ContainerState::Running { .. }), "{status:?}");
+    let id = &status.containers[0].id;
+    assert_eq!(machine.exec("r", id, &["echo", "still here"]).await.1, "still here\n");
+    machine.finish().await;
+}

@@ -90,7 +90,8 @@ pub(crate) async fn exclusive<'a>(server: &'a Server, resource: &Resource) -> Op
 }
 
 /// Objects without which the cluster does not work.
-static INDELIBLE: [(&str, &str, &[&str]); 1] = [("", "namespaces", &["default", "kube-system", "kube-public", "kube-node-lease"])];
+static INDELIBLE: [(&str, &str, &[&str]); 1] =
+    [("", "namespaces", &["default", "kube-system", "kube-public", "kube-node-lease"])];
 
 /// Refuses the deletion of what the cluster cannot be without.
 pub(crate) fn admit_delete(resource: &Resource, name: &str) -> Result<()> {

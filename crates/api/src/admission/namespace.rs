@@ -15,15 +15,15 @@ pub(super) fn must_take_objects(admission: &Admission<'_>, object: &mut Value) -
     if namespace.is_empty() || !admission.creates() {
         return Ok(());
     }
-    let not_found = || Error::NotFound {
-        group: String::new(),
-        resource: "namespaces".to_owned(),
-        name: namespace.clone(),
-    };
-    let entry = admission.server.store.get(&format!("{}{namespace}", prefix("", "namespaces"))).ok_or_else(not_found)?;
+    let not_found =
+        || Error::NotFound { group: String::new(), resource: "namespaces".to_owned(), name: namespace.clone() };
+    let entry =
+        admission.server.store.get(&format!("{}{namespace}", prefix("", "namespaces"))).ok_or_else(not_found)?;
     // Going namespaces are rare: look closer only where the bytes say that it could be one.
     let needle = b"deletionTimestamp";
-    if entry.value.windows(needle.len()).any(|window| window == needle) && deleting(&crate::object::parse(&entry.value)?) {
+    if entry.value.windows(needle.len()).any(|window| window == needle)
+        && deleting(&crate::object::parse(&entry.value)?)
+    {
         let reason = format!("unable to create new content in namespace {namespace} because it is being terminated");
         return Err(admission.forbidden(object, &reason));
     }

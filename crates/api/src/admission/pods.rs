@@ -40,7 +40,8 @@ pub(super) fn service_account(admission: &Admission<'_>, pod: &mut Value) -> Res
     let namespace = &admission.write.namespace;
     let key = format!("{}{namespace}/{name}", prefix("", "serviceaccounts"));
     let Some(entry) = admission.server.store.get(&key) else {
-        let reason = format!("error looking up service account {namespace}/{name}: serviceaccount \"{name}\" not found");
+        let reason =
+            format!("error looking up service account {namespace}/{name}: serviceaccount \"{name}\" not found");
         return Err(admission.forbidden(pod, &reason));
     };
     let account = object::parse(&entry.value)?;

@@ -26,7 +26,8 @@ pub(super) fn allocate(admission: &Admission<'_>, service: &mut Value) -> Result
     let wants_ports = kind == "NodePort"
         || kind == "LoadBalancer" && spec.get("allocateLoadBalancerNodePorts").and_then(Value::as_bool) != Some(false);
     let wants_ip = spec.get("clusterIP").and_then(Value::as_str).unwrap_or_default().is_empty();
-    let changed = old_spec.is_none_or(|old| old.get("clusterIP") != spec.get("clusterIP") || old.get("ports") != spec.get("ports"));
+    let changed = old_spec
+        .is_none_or(|old| old.get("clusterIP") != spec.get("clusterIP") || old.get("ports") != spec.get("ports"));
     if !wants_ip && !changed {
         return Ok(());
     }
@@ -61,7 +62,8 @@ fn carry_over(spec: &mut Map<String, Value>, old: Option<&Value>, kind: &str) {
     }
     let before = old.get("ports").and_then(Value::as_array);
     for port in spec.get_mut("ports").and_then(Value::as_array_mut).into_iter().flatten() {
-        let same = |other: &&Value| other.get("port") == port.get("port") && other.get("protocol") == port.get("protocol");
+        let same =
+            |other: &&Value| other.get("port") == port.get("port") && other.get("protocol") == port.get("protocol");
         let node_port = before.into_iter().flatten().find(same).and_then(|p| p.get("nodePort")).cloned();
         if let (Some(node_port), Some(port)) = (node_port, port.as_object_mut())
             && port.get("nodePort").and_then(Value::as_i64).unwrap_or(0) == 0

@@ -12,7 +12,6 @@ pub(crate) fn user_of_certificate(der: &[u8]) -> Option<User> {
     if name.is_empty() {
         return None;
     }
-    let groups: Vec<String> =
-        subject.iter_organization().filter_map(|o| o.as_str().ok()).map(str::to_owned).collect();
+    let groups: Vec<String> = subject.iter_organization().filter_map(|o| o.as_str().ok()).map(str::to_owned).collect();
     Some(User::new(name, groups))
 }

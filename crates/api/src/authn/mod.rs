@@ -62,7 +62,11 @@ impl User {
 }
 
 /// Who sends a request. A token that is shown must be good, even where the certificate would do.
-pub(crate) fn authenticate(server: &Server, headers: &HeaderMap, connection: Option<&ConnectionIdentity>) -> Result<Arc<User>> {
+pub(crate) fn authenticate(
+    server: &Server,
+    headers: &HeaderMap,
+    connection: Option<&ConnectionIdentity>,
+) -> Result<Arc<User>> {
     if let Some(identity) = connection {
         return Ok(identity.0.clone());
     }

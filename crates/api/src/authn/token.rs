@@ -85,12 +85,9 @@ impl Tokens {
     pub(crate) fn new(pem: &str, issuer: String) -> Result<Self, crate::ApiError> {
         let damaged = |what: String| crate::ApiError::TokenKey { what };
         let der = PrivatePkcs8KeyDer::from_pem_slice(pem.as_bytes()).map_err(|error| damaged(error.to_string()))?;
-        let key = EcdsaKeyPair::from_pkcs8(
-            &ECDSA_P256_SHA256_FIXED_SIGNING,
-            der.secret_pkcs8_der(),
-            &SystemRandom::new(),
-        )
-        .map_err(|error| damaged(error.to_string()))?;
+        let key =
+            EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, der.secret_pkcs8_der(), &SystemRandom::new())
+                .map_err(|error| damaged(error.to_string()))?;
         let public = key.public_key().as_ref().to_vec();
         let digest = ring::digest::digest(&ring::digest::SHA256, &public);
         let key_id = URL_SAFE_NO_PAD.encode(digest);
@@ -136,7 +133,12 @@ impl Tokens {
     }
 
     /// Checks a token against the signature, the time, the audience and the objects it is bound to. The reason is for the log.
-    pub(crate) fn verify(&self, server: &Server, token: &str, audiences: Option<&[String]>) -> Result<Verified, &'static str> {
+    pub(crate) fn verify(
+        &self,
+        server: &Server,
+        token: &str,
+        audiences: Option<&[String]>,
+    ) -> Result<Verified, &'static str> {
         if token.len() > MAX_TOKEN {
             return Err("too long");
         }

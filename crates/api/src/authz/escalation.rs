@@ -73,14 +73,17 @@ fn refusal(admission: &Admission<'_>, object: &Value) -> crate::Error {
 
 /// Whether a user's own rules allow every single thing that a rule allows.
 fn covers(held: &Rules, user: &User, namespace: &str, rule: &Rule) -> bool {
-    let names: Vec<&str> =
-        if rule.resource_names.is_empty() { vec![""] } else { rule.resource_names.iter().map(String::as_str).collect() };
+    let names: Vec<&str> = if rule.resource_names.is_empty() {
+        vec![""]
+    } else {
+        rule.resource_names.iter().map(String::as_str).collect()
+    };
     rule.verbs.iter().all(|verb| {
         let resources = rule.api_groups.iter().all(|group| {
             rule.resources.iter().all(|resource| {
-                names.iter().all(|name| {
-                    held.allow(user, Attributes::Resource { verb, group, resource, namespace, name })
-                })
+                names
+                    .iter()
+                    .all(|name| held.allow(user, Attributes::Resource { verb, group, resource, namespace, name }))
             })
         });
         resources && rule.non_resource_urls.iter().all(|path| held.allow(user, Attributes::Path { verb, path }))

@@ -115,8 +115,11 @@ pub(crate) fn forbidden(user: &User, attributes: Attributes<'_>) -> Error {
     let plural = resource.split('/').next().unwrap_or(resource);
     let qualified = if group.is_empty() { plural.to_owned() } else { format!("{plural}.{group}") };
     let object = if name.is_empty() { qualified.clone() } else { format!("{qualified} {name:?}") };
-    let place =
-        if namespace.is_empty() { "at the cluster scope".to_owned() } else { format!("in the namespace {namespace:?}") };
+    let place = if namespace.is_empty() {
+        "at the cluster scope".to_owned()
+    } else {
+        format!("in the namespace {namespace:?}")
+    };
     Error::Forbidden {
         group: group.to_owned(),
         resource: plural.to_owned(),

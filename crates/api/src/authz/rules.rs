@@ -60,12 +60,15 @@ impl Rule {
             Attributes::Resource { verb, group, resource, name, .. } => {
                 let subresource = resource.split_once('/').map(|(_, sub)| sub);
                 let fits = |item: &String| {
-                    item == "*" || item == resource || subresource.is_some_and(|sub| item.strip_prefix("*/") == Some(sub))
+                    item == "*"
+                        || item == resource
+                        || subresource.is_some_and(|sub| item.strip_prefix("*/") == Some(sub))
                 };
                 among(&self.verbs, verb)
                     && among(&self.api_groups, group)
                     && self.resources.iter().any(fits)
-                    && (self.resource_names.is_empty() || self.resource_names.iter().any(|n| n == name && !name.is_empty()))
+                    && (self.resource_names.is_empty()
+                        || self.resource_names.iter().any(|n| n == name && !name.is_empty()))
             }
         }
     }
@@ -81,7 +84,9 @@ impl Rules {
         let cluster_roles = objects(store, &prefix(GROUP, "clusterroles"));
         let by_name: HashMap<String, std::sync::Arc<[Rule]>> = cluster_roles
             .iter()
-            .map(|role| (meta(role, "name").to_owned(), aggregated(role, &cluster_roles).unwrap_or_else(|| rules_of(role))))
+            .map(|role| {
+                (meta(role, "name").to_owned(), aggregated(role, &cluster_roles).unwrap_or_else(|| rules_of(role)))
+            })
             .collect();
         let roles: HashMap<(String, String), std::sync::Arc<[Rule]>> = objects(store, &prefix(GROUP, "roles"))
             .iter()
@@ -105,7 +110,11 @@ impl Rules {
                     "User" => Subject::User(text("name").to_owned()),
                     "Group" => Subject::Group(text("name").to_owned()),
                     "ServiceAccount" => {
-                        let of = if text("namespace").is_empty() { namespace.unwrap_or_default() } else { text("namespace") };
+                        let of = if text("namespace").is_empty() {
+                            namespace.unwrap_or_default()
+                        } else {
+                            text("namespace")
+                        };
                         Subject::User(format!("system:serviceaccount:{of}:{}", text("name")))
                     }
                     _ => continue,

@@ -44,7 +44,8 @@ pub(crate) async fn run(server: &Arc<Server>) -> Result<(), ApiError> {
 
 async fn ensure_all(server: &Arc<Server>, objects: Vec<Value>, existing: Existing) -> Result<(), ApiError> {
     try_join_all(objects.into_iter().map(|object| async move {
-        let what = format!("{} {:?}", object.get("kind").and_then(Value::as_str).unwrap_or_default(), meta(&object, "name"));
+        let what =
+            format!("{} {:?}", object.get("kind").and_then(Value::as_str).unwrap_or_default(), meta(&object, "name"));
         ensure(server, object, existing).await.map_err(|source| ApiError::Bootstrap { what, source: Box::new(source) })
     }))
     .await
@@ -71,7 +72,8 @@ async fn ensure(server: &Arc<Server>, object: Value, existing: Existing) -> Resu
         .modify(server, &name, |_, old| {
             let mut new = old.clone();
             set_meta(&mut new, "resourceVersion", None)?;
-            let annotation = old.pointer("/metadata/annotations").and_then(|a| a.get(AUTOUPDATE)).and_then(Value::as_str);
+            let annotation =
+                old.pointer("/metadata/annotations").and_then(|a| a.get(AUTOUPDATE)).and_then(Value::as_str);
             if annotation != Some("false") {
                 overlay(&mut new, &object);
             }

@@ -41,7 +41,12 @@ pub(super) fn serve(server: &Arc<Server>, parts: &[&str], query: &Query) -> Resu
         healthy &= good;
         let _ = writeln!(report, "[{}]{name} {}", if good { '+' } else { '-' }, if good { "ok" } else { "failed" });
     }
-    let (code, verdict) = if healthy { (StatusCode::OK, "passed") } else { (StatusCode::INTERNAL_SERVER_ERROR, "failed") };
-    let text = if healthy && !query.has("verbose") { "ok".to_owned() } else { format!("{report}{endpoint} check {verdict}\n") };
+    let (code, verdict) =
+        if healthy { (StatusCode::OK, "passed") } else { (StatusCode::INTERNAL_SERVER_ERROR, "failed") };
+    let text = if healthy && !query.has("verbose") {
+        "ok".to_owned()
+    } else {
+        format!("{report}{endpoint} check {verdict}\n")
+    };
     Ok(bytes_response(code, "text/plain; charset=utf-8", text.into()))
 }

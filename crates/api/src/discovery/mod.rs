@@ -44,7 +44,8 @@ pub(crate) fn serve(server: &Arc<Server>, path: &str, query: &Query, request: &R
         ["apis"] => match aggregated::wanted(request.headers()) {
             Some(version) => Ok(aggregated::answer(&registry, version, false)),
             None => {
-                let groups: Vec<Value> = registry.groups().filter(|g| !g.is_empty()).map(|g| group(&registry, g)).collect();
+                let groups: Vec<Value> =
+                    registry.groups().filter(|g| !g.is_empty()).map(|g| group(&registry, g)).collect();
                 ok(json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}))
             }
         },

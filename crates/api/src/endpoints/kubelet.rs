@@ -189,12 +189,16 @@ pub(super) async fn service_proxy(server: Arc<Server>, call: Call) -> Result<Res
     let wanted = ports.iter().find(|p| match &port {
         None => true,
         Some(port) => {
-            p.get("name").and_then(Value::as_str) == Some(port) || p.get("port").is_some_and(|n| n.to_string() == *port)
+            p.get("name").and_then(Value::as_str) == Some(port)
+                || port.parse::<i64>().is_ok_and(|n| p.get("port").and_then(Value::as_i64) == Some(n))
         }
     });
     let wanted = wanted.ok_or_else(|| Error::bad_request(format!("service {name} has no such port")))?;
     let port_name = wanted.get("name").and_then(Value::as_str).unwrap_or_default();
-    let slices = crate::projection::objects(&*server.store, &format!("{}{namespace}/", prefix("discovery.k8s.io", "endpointslices")));
+    let slices = crate::projection::objects(
+        &*server.store,
+        &format!("{}{namespace}/", prefix("discovery.k8s.io", "endpointslices")),
+    );
     let found = slices.iter().filter(|s| labelled(s, &name)).find_map(|slice| {
         let list = slice.get("ports").and_then(Value::as_array)?;
         let port = list.iter().find(|p| p.get("name").and_then(Value::as_str).unwrap_or_default() == port_name)?;

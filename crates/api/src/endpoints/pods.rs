@@ -64,7 +64,10 @@ async fn bind(server: &Server, call: &Call, binding: &Value) -> Result<Response>
         .modify(server, &name, |write, pod| {
             let refused = |why: String| write.resource.conflict(&name, why);
             if !uid.is_empty() && uid != meta(pod, "uid") {
-                return Err(refused(format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", meta(pod, "uid"))));
+                return Err(refused(format!(
+                    "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+                    meta(pod, "uid")
+                )));
             }
             if deleting(pod) {
                 return Err(refused(format!("pod {name} is being deleted, cannot be assigned to a host")));
@@ -118,10 +121,12 @@ pub(super) async fn eviction(server: Arc<Server>, mut call: Call) -> Result<Resp
         return Err(Error::MethodNotAllowed);
     }
     let eviction = decoded(&server, &mut call).await?;
-    let options: DeleteOptions = serde_json::from_value(eviction.get("deleteOptions").cloned().unwrap_or_else(|| json!({})))
-        .map_err(|error| Error::bad_request(format!("deleteOptions cannot be read: {error}")))?;
+    let options: DeleteOptions =
+        serde_json::from_value(eviction.get("deleteOptions").cloned().unwrap_or_else(|| json!({})))
+            .map_err(|error| Error::bad_request(format!("deleteOptions cannot be read: {error}")))?;
     let (namespace, name) = (call.target.namespace.clone(), call.target.name.clone());
-    let entry = server.store.get(&call.resource.key(&namespace, &name)).ok_or_else(|| call.resource.not_found(&name))?;
+    let entry =
+        server.store.get(&call.resource.key(&namespace, &name)).ok_or_else(|| call.resource.not_found(&name))?;
     let pod = object::parse(&entry.value)?;
     // A pod that does not serve cannot disturb anybody by going.
     let phase = pod.pointer("/status/phase").and_then(Value::as_str).unwrap_or("Pending");
@@ -210,7 +215,11 @@ pub(super) async fn whole_object(server: Arc<Server>, call: Call) -> Result<Resp
 }
 
 /// `GET`, `PUT` and `PATCH` of a part of an object.
-async fn part(server: Arc<Server>, mut call: Call, take: fn(old: &Value, wanted: &Value) -> Result<Value>) -> Result<Response> {
+async fn part(
+    server: Arc<Server>,
+    mut call: Call,
+    take: fn(old: &Value, wanted: &Value) -> Result<Value>,
+) -> Result<Response> {
     let name = call.target.name.clone();
     if call.target.verb == Verb::Get {
         let key = call.resource.key(&call.target.namespace, &name);

@@ -77,12 +77,8 @@ pub(super) async fn subject_access(server: Arc<Server>, mut call: Call) -> Resul
         return Err(Error::bad_request("spec.resourceAttributes.namespace must match the namespace of the request"));
     }
     // Groups are taken as said: the question is about exactly this subject.
-    let user = User {
-        name: text("/spec/user").to_owned(),
-        uid: text("/spec/uid").to_owned(),
-        groups,
-        extra: BTreeMap::new(),
-    };
+    let user =
+        User { name: text("/spec/user").to_owned(), uid: text("/spec/uid").to_owned(), groups, extra: BTreeMap::new() };
     let status = decide(&server, &user, &review)?;
     answer(&call, review, status)
 }
@@ -117,7 +113,9 @@ fn decide(server: &Server, user: &User, review: &Value) -> Result<Value> {
         let (verb, path) = (text("/spec/nonResourceAttributes/verb"), text("/spec/nonResourceAttributes/path"));
         server.authorizer.allows(server, user, Attributes::Path { verb, path })
     } else {
-        return Err(Error::bad_request("spec: exactly one of nonResourceAttributes or resourceAttributes must be specified"));
+        return Err(Error::bad_request(
+            "spec: exactly one of nonResourceAttributes or resourceAttributes must be specified",
+        ));
     };
     let mut status = json!({"allowed": allowed});
     if !allowed && let Some(status) = status.as_object_mut() {

@@ -30,7 +30,8 @@ pub(super) async fn request(server: Arc<Server>, mut call: Call) -> Result<Respo
     let bytes = call.body(&server).await?;
     let mut request = if bytes.is_empty() { json!({}) } else { body::decode(&bytes, format)?.value };
     let (namespace, name) = (call.target.namespace.clone(), call.target.name.clone());
-    let entry = server.store.get(&call.resource.key(&namespace, &name)).ok_or_else(|| call.resource.not_found(&name))?;
+    let entry =
+        server.store.get(&call.resource.key(&namespace, &name)).ok_or_else(|| call.resource.not_found(&name))?;
     let account = object::parse(&entry.value)?;
 
     let audiences: Vec<String> = request
@@ -94,8 +95,7 @@ fn bound(server: &Server, namespace: &str, reference: &Value) -> Result<(String,
         other => return Err(Error::bad_request(format!("cannot bind token for object of type {other:?}"))),
     };
     let name = text("name");
-    let not_found =
-        || Error::NotFound { group: String::new(), resource: resource.to_owned(), name: name.clone() };
+    let not_found = || Error::NotFound { group: String::new(), resource: resource.to_owned(), name: name.clone() };
     let entry = server.store.get(&format!("{}{scope}{name}", prefix("", resource))).ok_or_else(not_found)?;
     let object = object::parse(&entry.value)?;
     let uid = meta(&object, "uid").to_owned();
@@ -105,7 +105,9 @@ fn bound(server: &Server, namespace: &str, reference: &Value) -> Result<(String,
             group: String::new(),
             resource: resource.to_owned(),
             name,
-            message: format!("the UID in the bound object reference ({wanted}) does not match the UID in record ({uid})"),
+            message: format!(
+                "the UID in the bound object reference ({wanted}) does not match the UID in record ({uid})"
+            ),
         });
     }
     Ok((kind, Reference { name, uid }))

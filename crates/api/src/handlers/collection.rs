@@ -51,15 +51,18 @@ pub(super) fn selection(call: &Call) -> Result<Selection> {
 pub(super) fn page(server: &Server, call: &Call, selection: &Selection) -> Result<Page> {
     let query = &call.query;
     let limit = match query.number("limit")? {
-        Some(limit) if limit < 0 => return Err(Error::bad_request("limit: Invalid value: must be greater than or equal to 0")),
+        Some(limit) if limit < 0 => {
+            return Err(Error::bad_request("limit: Invalid value: must be greater than or equal to 0"));
+        }
         Some(0) | None => None,
         Some(limit) => usize::try_from(limit).ok(),
     };
     let revision = match query.get("resourceVersion") {
         None | Some("0") => None,
-        Some(text) => Some(text.parse::<Revision>().map_err(|_| {
-            Error::bad_request(format!("Invalid value: {text:?}: resourceVersion is not a number"))
-        })?),
+        Some(text) => Some(
+            text.parse::<Revision>()
+                .map_err(|_| Error::bad_request(format!("Invalid value: {text:?}: resourceVersion is not a number")))?,
+        ),
     };
     let mut after: Option<String> = None;
     let mut at = None;
@@ -93,7 +96,9 @@ pub(super) fn page(server: &Server, call: &Call, selection: &Selection) -> Resul
             }
             (Some("Exact"), Some(revision)) => at = Some(revision),
             (Some("Exact"), None) => {
-                return Err(Error::bad_request("resourceVersionMatch \"Exact\" is forbidden for resourceVersion \"0\" or unset"));
+                return Err(Error::bad_request(
+                    "resourceVersionMatch \"Exact\" is forbidden for resourceVersion \"0\" or unset",
+                ));
             }
             (Some("NotOlderThan"), None) if query.get("resourceVersion").is_none() => {
                 return Err(Error::bad_request("resourceVersionMatch is forbidden unless resourceVersion is provided"));
@@ -119,10 +124,7 @@ pub(super) fn page(server: &Server, call: &Call, selection: &Selection) -> Resul
 
     let prefix = call.resource.scope(&call.target.namespace);
     if selection.is_empty() {
-        let list = server
-            .store
-            .list(&prefix, ListOptions { at, after: after.as_deref(), limit })
-            .map_err(fail)?;
+        let list = server.store.list(&prefix, ListOptions { at, after: after.as_deref(), limit }).map_err(fail)?;
         let next = (list.remaining > 0).then(|| list.entries.last().map(|e| e.key.to_string())).flatten();
         let remaining = (list.remaining > 0).then_some(list.remaining);
         return Ok(Page { entries: list.entries, revision: list.revision, next, remaining });
@@ -234,7 +236,10 @@ fn stream_list(head: String, mut items: VecDeque<Bytes>) -> Response {
         let start = Some(BytesMut::from(head.as_bytes()));
         Body::from_stream(stream::unfold((next, start), |(mut next, buffer)| async move {
             let (piece, last) = next(buffer?);
-            Some((Ok::<Bytes, std::convert::Infallible>(piece), (next, (!last).then(|| BytesMut::with_capacity(PIECE)))))
+            Some((
+                Ok::<Bytes, std::convert::Infallible>(piece),
+                (next, (!last).then(|| BytesMut::with_capacity(PIECE))),
+            ))
         }))
     };
     let mut response = Response::new(body);

@@ -30,7 +30,10 @@ pub(super) fn prepare_create(write: &Write, new: &mut Value, now: Timestamp) -> 
         return Err(Error::bad_request("resourceVersion should not be set on objects to be created"));
     }
     check_namespace(write, new)?;
-    if kind.status && !kind.custom && let Some(object) = new.as_object_mut() {
+    if kind.status
+        && !kind.custom
+        && let Some(object) = new.as_object_mut()
+    {
         // What clients send as status of a new object is not theirs to say; hooks set the initial one.
         object.remove("status");
     }
@@ -117,9 +120,8 @@ pub(super) fn prepare_update(write: &Write, new: &mut Value, old: &Value) -> Res
         _ => {}
     }
     let before = old.get("metadata");
-    let new_finalizer = deleting(old)
-        .then(|| finalizers(new).find(|f| !finalizers(old).any(|o| o == *f)).map(str::to_owned))
-        .flatten();
+    let new_finalizer =
+        deleting(old).then(|| finalizers(new).find(|f| !finalizers(old).any(|o| o == *f)).map(str::to_owned)).flatten();
     if let Some(finalizer) = new_finalizer {
         return Err(write.resource.invalid(
             meta(old, "name"),
@@ -228,7 +230,11 @@ pub(super) fn validate(new: &Value, old: Option<&Value>) -> Vec<Cause> {
                 report(Reason::FieldValueInvalid, "metadata.labels".into(), invalid(key, &why));
             }
             if let Err(why) = value.as_str().map_or(Ok(()), names::label_value) {
-                report(Reason::FieldValueInvalid, "metadata.labels".into(), invalid(value.as_str().unwrap_or_default(), &why));
+                report(
+                    Reason::FieldValueInvalid,
+                    "metadata.labels".into(),
+                    invalid(value.as_str().unwrap_or_default(), &why),
+                );
             }
         }
     }
@@ -254,7 +260,8 @@ pub(super) fn validate(new: &Value, old: Option<&Value>) -> Vec<Cause> {
         }
     }
     if changed("finalizers") {
-        for (index, finalizer) in metadata.get("finalizers").and_then(Value::as_array).into_iter().flatten().enumerate() {
+        for (index, finalizer) in metadata.get("finalizers").and_then(Value::as_array).into_iter().flatten().enumerate()
+        {
             let finalizer = finalizer.as_str().unwrap_or_default();
             if let Err(why) = names::qualified_name(finalizer) {
                 report(Reason::FieldValueInvalid, format!("metadata.finalizers[{index}]"), invalid(finalizer, &why));

@@ -95,15 +95,24 @@ pub(crate) async fn patch(server: &Arc<Server>, call: &mut Call) -> Result<Respo
     let bytes = call.body(server).await?;
     if kind == PatchType::Apply {
         if call.query.get("fieldManager").is_none() {
-            return Err(options_error("fieldManager", Reason::FieldValueRequired, "Required value: is required for apply patch"));
+            return Err(options_error(
+                "fieldManager",
+                Reason::FieldValueRequired,
+                "Required value: is required for apply patch",
+            ));
         }
         return apply_patch(server, call, &mut write, &name, &bytes, force).await;
     }
     if call.query.has("force") {
-        return Err(options_error("force", Reason::FieldValueForbidden, "Forbidden: may not be specified for non-apply patch"));
+        return Err(options_error(
+            "force",
+            Reason::FieldValueForbidden,
+            "Forbidden: may not be specified for non-apply patch",
+        ));
     }
     let patch = kind.decode(&bytes)?;
-    let written = write.modify(server, &name, |write, old| Ok(Change::Update(kind.patched(old, &patch, write)?))).await?;
+    let written =
+        write.modify(server, &name, |write, old| Ok(Change::Update(kind.patched(old, &patch, write)?))).await?;
     Ok(with_warnings(object_response(call, StatusCode::OK, written.bytes)?, &write.warnings))
 }
 
@@ -157,8 +166,8 @@ async fn apply_patch(
         }
         let outcome = write
             .modify(server, name, |write, old| {
-                let mut new =
-                    apply(Some(old), &config, &write.manager(), force, &schema).map_err(|e| apply_error(call, name, e))?;
+                let mut new = apply(Some(old), &config, &write.manager(), force, &schema)
+                    .map_err(|e| apply_error(call, name, e))?;
                 if meta(&config, "resourceVersion").is_empty() {
                     set_meta(&mut new, "resourceVersion", None)?;
                 }

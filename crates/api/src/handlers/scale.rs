@@ -17,6 +17,9 @@ use crate::{
     status::{Error, Result},
 };
 
+/// Makes the wished Scale of the present one.
+type Wanted = Box<dyn Fn(&Value, &Write) -> Result<Value> + Send + Sync>;
+
 /// `GET`, `PUT` and `PATCH` of `…/scale`.
 pub(super) async fn serve(server: &Arc<Server>, call: &mut Call) -> Result<Response> {
     let Some(paths) = call.resource.kind.scale.clone() else { return Err(Error::NoSuchPath) };
@@ -30,7 +33,7 @@ pub(super) async fn serve(server: &Arc<Server>, call: &mut Call) -> Result<Respo
     let mut write = Write::new(call)?;
     let content_type = call.content_type().to_owned();
     let bytes = call.body(server).await?;
-    let wanted: Box<dyn Fn(&Value, &Write) -> Result<Value> + Send + Sync> = match call.target.verb {
+    let wanted: Wanted = match call.target.verb {
         Verb::Update => {
             let scale = body::decode(&bytes, Format::of(Some(&content_type))?)?.value;
             Box::new(move |_, _| Ok(scale.clone()))
@@ -118,8 +121,13 @@ fn selector_text(selector: &Value) -> String {
         labels.into_iter().flatten().filter_map(|(k, v)| Some(format!("{k}={}", v.as_str()?))).collect();
     for expression in object.get("matchExpressions").and_then(Value::as_array).into_iter().flatten() {
         let text = |field: &str| expression.get(field).and_then(Value::as_str).unwrap_or_default();
-        let values: Vec<&str> =
-            expression.get("values").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
+        let values: Vec<&str> = expression
+            .get("values")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .collect();
         parts.push(match text("operator") {
             "In" => format!("{} in ({})", text("key"), values.join(",")),
             "NotIn" => format!("{} notin ({})", text("key"), values.join(",")),

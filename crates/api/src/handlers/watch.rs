@@ -70,16 +70,18 @@ pub(super) fn watch(server: &Arc<Server>, call: &Call) -> Result<Response> {
             name: String::new(),
             causes: vec![lotse_schema::Cause {
                 reason: lotse_schema::Reason::FieldValueForbidden,
-                message: "Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan".to_owned(),
+                message: "Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
+                    .to_owned(),
                 field: "resourceVersionMatch".to_owned(),
             }],
         });
     }
     let revision: Option<Revision> = match query.get("resourceVersion") {
         None | Some("0") => None,
-        Some(text) => {
-            Some(text.parse().map_err(|_| Error::bad_request(format!("Invalid value: {text:?}: resourceVersion is not a number")))?)
-        }
+        Some(text) => Some(
+            text.parse()
+                .map_err(|_| Error::bad_request(format!("Invalid value: {text:?}: resourceVersion is not a number")))?,
+        ),
     };
     let newest = server.store.revision();
     if let Some(revision) = revision
@@ -278,12 +280,20 @@ impl Lines {
             Shape::Metadata => table::metadata_only(json!({"metadata": metadata})),
             Shape::Table => {
                 let columns = !std::mem::replace(&mut self.columns_sent, true);
-                let mut table =
-                    table::table(&self.resource.kind, Vec::new(), json!({"resourceVersion": revision.to_string()}), self.include, columns);
+                let mut table = table::table(
+                    &self.resource.kind,
+                    Vec::new(),
+                    json!({"resourceVersion": revision.to_string()}),
+                    self.include,
+                    columns,
+                );
                 if let Some(table) = table.as_object_mut() {
-                    table.insert("rows".to_owned(), json!([{"cells": [], "object": {
-                        "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata,
-                    }}]));
+                    table.insert(
+                        "rows".to_owned(),
+                        json!([{"cells": [], "object": {
+                            "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata,
+                        }}]),
+                    );
                 }
                 table
             }

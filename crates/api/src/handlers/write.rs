@@ -155,7 +155,9 @@ impl Write {
             }
             Some(Value::String(actual)) if actual == kind => {}
             Some(actual) => {
-                return Err(Error::bad_request(format!("the kind in the data ({actual}) does not match the expected kind ({kind})")));
+                return Err(Error::bad_request(format!(
+                    "the kind in the data ({actual}) does not match the expected kind ({kind})"
+                )));
             }
         }
         match object.get("apiVersion") {

@@ -27,7 +27,8 @@ type Pieces = Pin<Box<dyn Stream<Item = Result<Bytes, axum::Error>> + Send>>;
 pub(super) fn compress(mut response: Response) -> Response {
     let hint = response.body().size_hint();
     let small = hint.exact().is_some_and(|size| size < MINIMUM);
-    let json = response.headers().get(header::CONTENT_TYPE).is_some_and(|v| v.as_bytes().starts_with(b"application/json"));
+    let json =
+        response.headers().get(header::CONTENT_TYPE).is_some_and(|v| v.as_bytes().starts_with(b"application/json"));
     if small || !json || !response.status().is_success() || response.headers().contains_key(header::CONTENT_ENCODING) {
         return response;
     }

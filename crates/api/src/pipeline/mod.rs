@@ -69,7 +69,8 @@ async fn limited(server: &Arc<Server>, request: Request<Body>, verb: &mut &'stat
     if request.uri().query().is_some_and(|query| query.len() > MAX_QUERY) {
         return Err(Error::bad_request(format!("the query is longer than {MAX_QUERY} bytes")));
     }
-    if let Some(length) = request.headers().get(http::header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok())
+    if let Some(length) =
+        request.headers().get(http::header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok())
         && server.config.max_request_bytes < length
     {
         return Err(Error::TooLarge { limit: server.config.max_request_bytes });

@@ -1,5 +1,10 @@
 //! The API server from outside: through the in-process client, through HTTPS, and with the real `kubectl`.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod hostile;
+mod kinds;
 mod kubectl;
+mod rights;
 mod support;
+mod watching;
+mod writing;

@@ -6,9 +6,11 @@ use std::{
     sync::Arc,
 };
 
-use lotse_api::{ApiServer, Config};
+use lotse_api::{ApiServer, Config, ConnectionIdentity, User};
 use lotse_store::{History, MemoryStore};
+use serde_json::Value;
 use tempfile::TempDir;
+use tower::ServiceExt;
 
 /// A server on a store of its own.
 pub(crate) struct Cluster {
@@ -34,6 +36,36 @@ impl Cluster {
     /// A client of the administrator.
     pub(crate) fn admin(&self) -> kube::Client {
         self.api.client("admin", &["system:masters"])
+    }
+
+    /// One request through the whole pipeline; the answer as code and JSON (null if it is none).
+    pub(crate) async fn ask(
+        &self,
+        user: &str,
+        groups: &[&str],
+        method: &str,
+        path: &str,
+        content: &str,
+        body: impl Into<Vec<u8>>,
+    ) -> (u16, Value) {
+        let mut request = http::Request::builder().method(method).uri(path);
+        if !content.is_empty() {
+            request = request.header("content-type", content);
+        }
+        let mut request = request.body(axum::body::Body::from(body.into())).unwrap();
+        if !user.is_empty() {
+            request.extensions_mut().insert(ConnectionIdentity(Arc::new(User::new(user, groups.iter().copied()))));
+        }
+        let response = self.api.router().oneshot(request).await.unwrap();
+        let code = response.status().as_u16();
+        let bytes = axum::body::to_bytes(response.into_body(), 64 << 20).await.unwrap();
+        (code, serde_json::from_slice(&bytes).unwrap_or_default())
+    }
+
+    /// One request of the administrator with JSON.
+    pub(crate) async fn admin_asks(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
+        let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
+        self.ask("admin", &["system:masters"], method, path, "application/json", body).await
     }
 
     /// Serves HTTPS; returns the address.
@@ -101,7 +133,22 @@ impl Kubectl {
     /// Runs it, and expects failure; returns what it says.
     pub(crate) async fn refused(&self, arguments: &[&str], input: &str) -> String {
         let output = self.outcome(arguments, input).await;
-        assert!(!output.status.success(), "kubectl {arguments:?} succeeded: {}", String::from_utf8_lossy(&output.stdout));
+        assert!(
+            !output.status.success(),
+            "kubectl {arguments:?} succeeded: {}",
+            String::from_utf8_lossy(&output.stdout)
+        );
         String::from_utf8_lossy(&output.stderr).into_owned()
+    }
+}
+
+impl Cluster {
+    /// Everything that a watch says until it ends by itself.
+    pub(crate) async fn lines(&self, path: &str) -> Vec<Value> {
+        let mut request = http::Request::get(path).body(axum::body::Body::empty()).unwrap();
+        request.extensions_mut().insert(ConnectionIdentity(Arc::new(User::new("admin", ["system:masters"]))));
+        let response = self.api.router().oneshot(request).await.unwrap();
+        let bytes = axum::body::to_bytes(response.into_body(), 64 << 20).await.unwrap();
+        String::from_utf8(bytes.to_vec()).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 }

@@ -94,7 +94,9 @@ fn describe(application: &Application) -> String {
     let mut text = String::new();
     let name = application.metadata.name.clone().unwrap_or_default();
     let (good, bad) = (status.health.status == "Healthy", status.health.status == "Degraded");
-    let _ = writeln!(text, "{name}: {}, {}", status.sync.status, output::colored(&status.health.status, good, bad));
+    let health = output::colored(&status.health.status, good, bad);
+    let (objects, commit) = (status.resources.len(), short(&status.sync.revision));
+    let _ = writeln!(text, "{name}: {}, {health} ({objects} objects, commit {commit})", status.sync.status);
     if !status.health.message.is_empty() {
         let _ = writeln!(text, "  {}", status.health.message);
     }

@@ -97,6 +97,8 @@ pub(crate) struct Memory {
     pub(crate) verdict: Option<Verdict>,
     /// Stopping the containers failed or took too long; the sandbox is removed with whatever runs in it.
     pub(crate) force: bool,
+    /// Everything is given back and the removal of the object was asked for; finalizers may still hold it.
+    pub(crate) finished: bool,
 }
 
 /// One consistent picture of a pod.

@@ -67,6 +67,9 @@ impl Plan {
 /// What to do now.
 pub(crate) fn plan(observed: &Observed<'_>) -> Plan {
     if let Some(deadline) = &observed.pod.metadata.deletion_timestamp {
+        if observed.memory.finished {
+            return Plan::default();
+        }
         return if observed.any_running() && !observed.memory.force {
             Plan::only(Action::StopAll { deadline: deadline.0 })
         } else {
@@ -80,9 +83,10 @@ pub(crate) fn plan(observed: &Observed<'_>) -> Plan {
         };
     }
     if observed.memory.verdict.is_some() {
-        return match observed.any_running() && !observed.memory.force {
-            true => Plan::only(Action::StopAll { deadline: after(observed.now, grace(observed)) }),
-            false => Plan::default(),
+        return match (observed.any_running(), observed.memory.force) {
+            (true, false) => Plan::only(Action::StopAll { deadline: after(observed.now, grace(observed)) }),
+            (true, true) => Plan::only(Action::Release),
+            (false, _) => Plan::default(),
         };
     }
     let mut plan = Plan::default();

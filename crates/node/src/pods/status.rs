@@ -343,10 +343,14 @@ fn conditions(
     } else {
         None
     };
-    let (ready_to_start, previous) = (
-        observed.memory.prepared.is_some() && observed.sandbox.is_some_and(|sandbox| sandbox.alive),
-        observed.previous,
-    );
+    let previous = observed.previous;
+    // A restarted daemon has not looked at the network yet; a sandbox that lives has kept it.
+    let was_ready_to_start = || {
+        let mut all = previous.conditions.iter().flatten();
+        all.any(|condition| condition.type_ == "PodReadyToStartContainers" && condition.status == "True")
+    };
+    let ready_to_start = observed.sandbox.is_some_and(|sandbox| sandbox.alive)
+        && (observed.memory.prepared.is_some() || was_ready_to_start());
     let gates = observed.spec.readiness_gates.iter().flatten().map(|gate| gate.condition_type.as_str());
     let closed: Vec<&str> = gates
         .filter(|gate| {

@@ -35,13 +35,11 @@ impl Shared {
         for instance in instances {
             match instance.state {
                 ContainerState::Running { .. } if alive => {
-                    // The network is known again only after a restarted daemon has prepared the pod.
-                    if entry.memory().prepared.is_some()
-                        && !entry.memory().health.contains_key(&instance.id)
+                    if !entry.memory().health.contains_key(&instance.id)
                         && let Some((_, container)) = containers::find(spec, &instance.name)
                     {
-                        let ready = self.readiness_before(pod, entry, instance);
-                        self.supervise(pod, entry, &container, instance, Some(ready), false);
+                        let adopted = self.readiness_before(pod, entry, instance);
+                        self.supervise(pod, entry, &container, instance, adopted, false);
                     }
                 }
                 _ => {
@@ -61,14 +59,13 @@ impl Shared {
         memory.stopping.retain(known);
     }
 
-    /// Whether the API says that this very instance was ready.
-    fn readiness_before(&self, pod: &Pod, entry: &Entry, instance: &ContainerStatus) -> bool {
+    /// Readiness of this very instance before the daemon was restarted, if it had started completely by then.
+    fn readiness_before(&self, pod: &Pod, entry: &Entry, instance: &ContainerStatus) -> Option<bool> {
         let status = self.newest_status(pod, entry);
         let mut all = status.container_statuses.iter().chain(&status.init_container_statuses).flatten();
-        all.any(|one| {
-            one.ready
-                && one.container_id.as_deref().and_then(|id| id.strip_prefix(ID_PREFIX)) == Some(instance.id.as_str())
-        })
+        let id = |id: &str| id.strip_prefix(ID_PREFIX) == Some(instance.id.as_str());
+        let own = all.find(|one| one.container_id.as_deref().is_some_and(id))?;
+        (own.started == Some(true)).then_some(own.ready)
     }
 
     /// Begins to watch over an instance. `adopted` is its readiness before a restart of the daemon.
@@ -131,6 +128,8 @@ impl Shared {
 
     pub(super) fn target(&self, pod: &Pod, entry: &Entry, container: &Container, id: &str) -> Target {
         let prepared = entry.memory().prepared.as_ref().and_then(|prepared| prepared.pod_ip.clone());
+        // A restarted daemon probes at once, with the address that the API knows.
+        let prepared = prepared.or_else(|| self.newest_status(pod, entry).pod_ip);
         let addresses = self.addresses(pod, prepared);
         Target {
             runtime: self.runtime.clone(),

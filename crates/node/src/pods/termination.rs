@@ -117,6 +117,7 @@ impl Shared {
             Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => {}
             Err(error) => return Err(error).context(|| format!("cannot remove pod {}", entry.key)),
         }
+        entry.memory().finished = true;
         self.remove_logs(pod)
     }
 

@@ -1,6 +1,8 @@
 //! A small API server in memory: create, get, list, watch, merge patch and delete for every path, enough for a
 //! `kube::Client` and its watchers.
 
+#![allow(clippy::result_large_err)]
+
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex},

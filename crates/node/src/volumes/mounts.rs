@@ -47,3 +47,25 @@ impl Mounts for KernelMounts {
         Ok(own.is_dir() && own.dev() != parent.dev())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+
+    #[test]
+    #[ignore = "needs root (mounts a tmpfs on a temporary directory and unmounts it)"]
+    fn a_tmpfs_is_limited_and_taken_away_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("v");
+        std::fs::create_dir(&target).unwrap();
+        assert!(!KernelMounts.is_mounted(&target).unwrap());
+        KernelMounts.tmpfs(&target, Some(64 * 1024), 0o755).unwrap();
+        assert!(KernelMounts.is_mounted(&target).unwrap());
+        std::fs::write(target.join("small"), "x").unwrap();
+        assert!(std::fs::write(target.join("large"), vec![0; 1 << 20]).is_err());
+        assert!(super::super::beneath::remove_tree(&target).is_err(), "a mount is not entered");
+        KernelMounts.unmount(&target).unwrap();
+        assert!(!KernelMounts.is_mounted(&target).unwrap() && !target.join("small").exists());
+    }
+}

@@ -70,6 +70,14 @@ pub fn rootfs() -> &'static Path {
     path
 }
 
+/// The settings of a runtime in `directory`.
+pub fn config(directory: &Path) -> Config {
+    let name = directory.file_name().unwrap().to_str().unwrap();
+    let mut config = Config::new(directory.join("root"), directory.join("run"), format!("/lotse-test-{name}"));
+    config.shim = vec![env!("CARGO_BIN_EXE_lotse-runtime-shim").into()];
+    config
+}
+
 /// A runtime that is cleaned up at the end.
 pub struct Machine {
     pub directory: TempDir,
@@ -80,10 +88,7 @@ pub struct Machine {
 impl Machine {
     pub async fn new() -> Self {
         let directory = tempfile::Builder::new().prefix("lrt").tempdir().unwrap();
-        let name = directory.path().file_name().unwrap().to_str().unwrap().to_owned();
-        let mut config =
-            Config::new(directory.path().join("root"), directory.path().join("run"), format!("/lotse-test-{name}"));
-        config.shim = vec![env!("CARGO_BIN_EXE_lotse-runtime-shim").into()];
+        let config = config(directory.path());
         let runtime = Runtime::open(config.clone()).unwrap();
         runtime
             .import(rootfs(), Some(IMAGE), Some(json!({"Cmd": ["/bin/sh"], "Env": ["FROM_IMAGE=yes"]})))
@@ -155,25 +160,30 @@ pub fn pod(uid: &str) -> PodSpec {
     }
 }
 
+/// A container that runs a script.
+pub fn shell(directory: &Path, name: &str, script: &str) -> ContainerSpec {
+    ContainerSpec {
+        name: name.into(),
+        attempt: 0,
+        image: IMAGE.into(),
+        command: vec!["/bin/sh".into(), "-c".into(), script.into()],
+        args: vec![],
+        working_dir: None,
+        env: vec![],
+        mounts: vec![],
+        security: Security::default(),
+        resources: Resources::default(),
+        stdin: false,
+        tty: false,
+        stop_signal: None,
+        log_path: directory.join(format!("{name}.log")),
+        labels: BTreeMap::from([("hash".into(), "1".into())]),
+    }
+}
+
 impl Machine {
     pub fn shell(&self, name: &str, script: &str) -> ContainerSpec {
-        ContainerSpec {
-            name: name.into(),
-            attempt: 0,
-            image: IMAGE.into(),
-            command: vec!["/bin/sh".into(), "-c".into(), script.into()],
-            args: vec![],
-            working_dir: None,
-            env: vec![],
-            mounts: vec![],
-            security: Security::default(),
-            resources: Resources::default(),
-            stdin: false,
-            tty: false,
-            stop_signal: None,
-            log_path: self.directory.path().join(format!("{name}.log")),
-            labels: BTreeMap::from([("hash".into(), "1".into())]),
-        }
+        shell(self.directory.path(), name, script)
     }
 
     /// Starts a container, waits for its end and returns its state and its log's text.
