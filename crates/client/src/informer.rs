@@ -113,7 +113,7 @@ async fn run<K: Object>(api: Api<K>, shared: Arc<Shared<K>>) {
     let mut events = watcher(api, watcher::Config::default()).default_backoff().boxed();
     let mut listed: HashMap<Key, Arc<K>> = HashMap::new();
     while let Some(event) = events.next().await {
-        match event {
+        match event.map(without_bookkeeping) {
             Ok(watcher::Event::Init) => listed.clear(),
             Ok(watcher::Event::InitApply(object)) => {
                 listed.insert(Key::of(&object), Arc::new(object));
@@ -126,6 +126,11 @@ async fn run<K: Object>(api: Api<K>, shared: Arc<Shared<K>>) {
             }
         }
     }
+}
+
+/// Drops what no reconciler reads and what is often half of an object: who owns which field.
+fn without_bookkeeping<K: Object>(event: watcher::Event<K>) -> watcher::Event<K> {
+    event.modify(|object| object.meta_mut().managed_fields = None)
 }
 
 // === impl Shared ===

@@ -136,7 +136,9 @@ async fn a_deployment_rolls_out_is_updated_and_leaves_nothing_behind() {
 
     let patch = json!({"spec": {"template": {"spec": {"containers": [{"name": "c", "image": "b"}]}}}});
     deployments.patch("web", &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
-    cluster.until(&deployments, "web", |deployment| deployment.metadata.generation == Some(2) && done(deployment)).await;
+    cluster
+        .until(&deployments, "web", |deployment| deployment.metadata.generation == Some(2) && done(deployment))
+        .await;
 
     deployments.delete("web", &DeleteParams::background()).await.unwrap();
     for _ in 0..1000 {

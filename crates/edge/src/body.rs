@@ -16,7 +16,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
-use crate::upstream::Lease;
+use crate::{access::Passage, connection::Activity, upstream::Lease};
 
 /// Why a body ended early.
 #[derive(Debug, thiserror::Error)]
@@ -52,7 +52,11 @@ struct Streamed {
 }
 
 /// What is sent to a client.
-pub(crate) struct EdgeBody(Kind);
+pub(crate) struct EdgeBody {
+    kind: Kind,
+    /// What counts the request as under way until its response is complete.
+    held: Option<(Activity, Option<Passage>)>,
+}
 
 enum Kind {
     Empty,
@@ -158,11 +162,11 @@ impl Body for RequestBody {
 
 impl EdgeBody {
     pub(crate) const fn empty() -> Self {
-        Self(Kind::Empty)
+        Self { kind: Kind::Empty, held: None }
     }
 
     pub(crate) const fn full(bytes: Bytes) -> Self {
-        Self(Kind::Full(bytes))
+        Self { kind: Kind::Full(bytes), held: None }
     }
 
     /// The body of a backend's response; `lease` goes back to its endpoint when the body is complete.
@@ -171,7 +175,17 @@ impl EdgeBody {
         if incoming.is_end_stream() {
             finish(&mut lease);
         }
-        Self(Kind::Upstream { incoming, lease, stall: Stall { after: stall, sleep: None } })
+        let kind = Kind::Upstream { incoming, lease, stall: Stall { after: stall, sleep: None } };
+        Self { kind, held: None }
+    }
+}
+
+impl EdgeBody {
+    /// Keeps `activity` and `passage` until the response is complete or given up.
+    #[must_use]
+    pub(crate) fn hold(mut self, activity: Activity, passage: Option<Passage>) -> Self {
+        self.held = Some((activity, passage));
+        self
     }
 }
 
@@ -180,11 +194,11 @@ impl Body for EdgeBody {
     type Error = BodyError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        match &mut self.0 {
+        match &mut self.kind {
             Kind::Empty => Poll::Ready(None),
             Kind::Full(bytes) => {
                 let bytes = std::mem::take(bytes);
-                self.0 = Kind::Empty;
+                self.kind = Kind::Empty;
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
             Kind::Upstream { incoming, lease, stall } => {
@@ -204,7 +218,7 @@ impl Body for EdgeBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.0 {
+        match &self.kind {
             Kind::Empty => true,
             Kind::Full(bytes) => bytes.is_empty(),
             Kind::Upstream { incoming, .. } => incoming.is_end_stream(),
@@ -212,7 +226,7 @@ impl Body for EdgeBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.0 {
+        match &self.kind {
             Kind::Empty => SizeHint::with_exact(0),
             Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Kind::Upstream { incoming, .. } => incoming.size_hint(),

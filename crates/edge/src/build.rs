@@ -23,6 +23,7 @@ use crate::{
     registry::Registry,
     table::{Backend, Endpoints, Route, Table},
     tls,
+    upstream::Endpoint,
 };
 
 /// What the table is built from.
@@ -64,7 +65,7 @@ pub(crate) fn build(observed: &Observed, config: &Config, registry: &Registry) -
     let mut problems = Problems::new();
     let mut owners: HashMap<String, String> = HashMap::new();
     for ingress in ingresses {
-        let mut builder = Builder::new(ingress, observed, registry);
+        let mut builder = Builder::new(ingress, observed, config, registry);
         builder.add(&mut table, &mut owners);
         if !builder.problems.is_empty() {
             problems.insert(Key::of(ingress), builder.problems);
@@ -99,6 +100,7 @@ struct Builder<'a> {
     namespace: String,
     name: Arc<str>,
     observed: &'a Observed,
+    config: &'a Config,
     registry: &'a Registry,
     policy: Arc<Policy>,
     users: Option<Arc<Users>>,
@@ -108,12 +110,12 @@ struct Builder<'a> {
 // === impl Builder ===
 
 impl<'a> Builder<'a> {
-    fn new(ingress: &'a Ingress, observed: &'a Observed, registry: &'a Registry) -> Self {
+    fn new(ingress: &'a Ingress, observed: &'a Observed, config: &'a Config, registry: &'a Registry) -> Self {
         let (mut policy, warnings) = Policy::parse(ingress.annotations());
         let namespace = ingress.namespace().unwrap_or_default();
         let name: Arc<str> = format!("{namespace}/{}", ingress.name_any()).into();
         let mut builder =
-            Self { ingress, namespace, name, observed, registry, policy: Arc::default(), users: None, problems: BTreeSet::new() };
+            Self { ingress, namespace, name, observed, config, registry, policy: Arc::default(), users: None, problems: BTreeSet::new() };
         for warning in warnings {
             let message = format!("annotation {PREFIX}{}: {}", warning.annotation, warning.message);
             builder.problem("InvalidAnnotation", message);
@@ -207,7 +209,7 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn route(&self, path: &str, backend: Result<Endpoints1, String>, expression: Option<Arc<regex::Regex>>, tls: bool) -> Arc<Route> {
+    fn route(&self, path: &str, backend: Result<Vec<Arc<Endpoint>>, String>, expression: Option<Arc<regex::Regex>>, tls: bool) -> Arc<Route> {
         let backend = match backend.map(Endpoints::new) {
             Ok(Some(endpoints)) => Backend::Endpoints(endpoints),
             Ok(None) => Backend::Unavailable("the service has no ready endpoints".into()),
@@ -227,7 +229,7 @@ impl<'a> Builder<'a> {
     }
 
     /// The ready endpoints behind `backend`, or why it cannot have any.
-    fn backend(&mut self, backend: &IngressBackend) -> Result<Endpoints1, String> {
+    fn backend(&mut self, backend: &IngressBackend) -> Result<Vec<Arc<Endpoint>>, String> {
         let Some(wanted) = &backend.service else {
             self.problem("UnsupportedBackend", "a backend is a resource; only services are supported".to_owned());
             return Err("the backend is not a service".to_owned());
@@ -261,7 +263,7 @@ impl<'a> Builder<'a> {
         Ok(self.endpoints(&key, port_name))
     }
 
-    fn endpoints(&self, service: &Key, port_name: &str) -> Endpoints1 {
+    fn endpoints(&self, service: &Key, port_name: &str) -> Vec<Arc<Endpoint>> {
         let slices = self.observed.slices.get(service).map(Vec::as_slice).unwrap_or_default();
         let mut addresses: Vec<SocketAddr> = Vec::new();
         for slice in slices {
@@ -271,7 +273,7 @@ impl<'a> Builder<'a> {
                     endpoint.conditions.as_ref().and_then(|conditions| conditions.ready).unwrap_or(true)
                 });
                 let parsed = ready.flat_map(|endpoint| endpoint.addresses.first()).filter_map(|ip| ip.parse::<IpAddr>().ok());
-                addresses.extend(parsed.filter(|ip| may_be_endpoint(*ip)).map(|ip| SocketAddr::new(ip, port)));
+                addresses.extend(parsed.filter(|ip| may_be_endpoint(*ip, self.config.loopback_endpoints)).map(|ip| SocketAddr::new(ip, port)));
             }
         }
         addresses.sort_unstable();
@@ -355,15 +357,15 @@ impl<'a> Builder<'a> {
     }
 }
 
-/// The endpoints of one Service port before they are a [`Backend`].
-type Endpoints1 = Vec<Arc<crate::upstream::Endpoint>>;
-
 /// Whether an address may be a pod's: somebody who may write EndpointSlices must not reach this host's own services
 /// or the cloud's metadata service through the edge (CVE-2021-25740 and its like).
-fn may_be_endpoint(ip: IpAddr) -> bool {
+fn may_be_endpoint(ip: IpAddr, loopback: bool) -> bool {
+    if ip.to_canonical().is_loopback() {
+        return loopback;
+    }
     match ip.to_canonical() {
-        IpAddr::V4(ip) => !(ip.is_loopback() || ip.is_link_local() || ip.is_unspecified() || ip.is_multicast() || ip.is_broadcast()),
-        IpAddr::V6(ip) => !(ip.is_loopback() || ip.is_unicast_link_local() || ip.is_unspecified() || ip.is_multicast()),
+        IpAddr::V4(ip) => !(ip.is_link_local() || ip.is_unspecified() || ip.is_multicast() || ip.is_broadcast()),
+        IpAddr::V6(ip) => !(ip.is_unicast_link_local() || ip.is_unspecified() || ip.is_multicast()),
     }
 }
 

@@ -22,6 +22,9 @@ pub struct Config {
     /// PEM certificate chain and private key for hosts without a certificate of their own; generated at start when
     /// `None`.
     pub default_certificate: Option<(String, String)>,
+    /// Whether endpoints at loopback addresses are served. Off: whoever may write EndpointSlices could reach what this
+    /// host keeps to itself.
+    pub loopback_endpoints: bool,
     /// How many client connections may be open at once; further ones wait in the listen backlog.
     pub max_connections: usize,
     /// How long a client may take to send a request head, or to complete a TLS handshake.
@@ -46,6 +49,7 @@ impl Config {
             ingress_classes: vec!["nginx".to_owned(), "lotse".to_owned()],
             controllers: vec!["lotse.dev/ingress-controller".to_owned(), "k8s.io/ingress-nginx".to_owned()],
             default_certificate: None,
+            loopback_endpoints: false,
             max_connections: 16_384,
             header_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(75),

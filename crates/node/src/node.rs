@@ -168,3 +168,7 @@ impl Node {
 #[cfg(test)]
 #[path = "node_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "api_tests.rs"]
+mod api_tests;

@@ -14,7 +14,7 @@ use super::*;
 use crate::testing::{FakeNetwork, FakeRuntime, api::FakeApi};
 
 /// Volumes in memory are directories here: tests need no privileges.
-struct NoMounts;
+pub(super) struct NoMounts;
 
 impl Mounts for NoMounts {
     fn tmpfs(&self, _: &Path, _: Option<u64>, _: u32) -> crate::error::Result<()> {

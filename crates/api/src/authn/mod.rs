@@ -61,7 +61,8 @@ impl User {
     }
 }
 
-/// Who sends a request. A token that is shown must be good, even where the certificate would do.
+/// Who sends a request: whom the connection belongs to, else whom the bearer token names. A token that is not good is an error and
+/// not an anonymous request.
 pub(crate) fn authenticate(
     server: &Server,
     headers: &HeaderMap,

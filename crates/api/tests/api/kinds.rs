@@ -165,7 +165,10 @@ async fn walk(cluster: &Cluster, kind: &Kind) -> Result<(), String> {
     }
     let labelled = format!("{path}?labelSelector=merge%3D1,strategic%3D1,json%3D1,apply%3D1");
     let list = expect("list by label", 200, cluster.admin_asks("GET", &labelled, &Value::Null).await)?;
-    if list["items"].as_array().map_or(0, Vec::len) != 1 || list["kind"] != *kind.list_kind {
+    let named = |item: &&Value| item["metadata"]["name"] == *name;
+    if list["items"].as_array().map_or(0, |items| items.iter().filter(named).count()) != 1
+        || list["kind"] != *kind.list_kind
+    {
         return Err(format!("list by label: {list}"));
     }
     if kind.status {

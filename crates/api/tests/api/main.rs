@@ -4,6 +4,7 @@
 mod hostile;
 mod kinds;
 mod kubectl;
+mod living;
 mod rights;
 mod support;
 mod watching;

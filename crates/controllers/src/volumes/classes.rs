@@ -9,16 +9,28 @@ use crate::Context;
 
 pub(super) const IS_DEFAULT: &str = "storageclass.kubernetes.io/is-default-class";
 
-/// Name, and whether claims without a class get it.
-const CLASSES: [(&str, bool, &str); 3] =
-    [("standard", true, "Immediate"), ("hostpath", false, "Immediate"), ("local-path", false, "WaitForFirstConsumer")];
+/// One of our classes.
+struct Class {
+    name: &'static str,
+    /// Claims without a class get it.
+    default: bool,
+    /// `hostpath` keeps what it holds: on one machine a volume is often the only copy.
+    reclaim_policy: &'static str,
+    binding_mode: &'static str,
+}
+
+const CLASSES: [Class; 3] = [
+    Class { name: "standard", default: true, reclaim_policy: "Delete", binding_mode: "Immediate" },
+    Class { name: "hostpath", default: false, reclaim_policy: "Retain", binding_mode: "Immediate" },
+    Class { name: "local-path", default: false, reclaim_policy: "Delete", binding_mode: "WaitForFirstConsumer" },
+];
 
 /// Creates what is missing. What is there is the user's: it is never changed, and a default class of the user's keeps
 /// ours from being one.
 pub(super) async fn ensure(context: &Context) {
     let cache = context.cache::<StorageClass>();
     let others_default = !cache.filter(is_default).is_empty();
-    for (name, default, binding_mode) in CLASSES {
+    for Class { name, default, reclaim_policy, binding_mode } in CLASSES {
         if cache.get(&Key::cluster(name)).is_some() {
             continue;
         }
@@ -29,7 +41,7 @@ pub(super) async fn ensure(context: &Context) {
                 ..ObjectMeta::default()
             },
             provisioner: PROVISIONER.to_owned(),
-            reclaim_policy: Some("Delete".to_owned()),
+            reclaim_policy: Some(reclaim_policy.to_owned()),
             volume_binding_mode: Some(binding_mode.to_owned()),
             allow_volume_expansion: Some(true),
             ..StorageClass::default()

@@ -3,6 +3,7 @@
 //! Nothing is decided here. Everything above the API gets a [`kube::Client`] and its caches, nothing else.
 
 mod background;
+mod objects;
 mod preflight;
 mod readiness;
 
@@ -160,7 +161,9 @@ async fn serve(profile: &Profile, settings: &Settings, started: Instant, report:
     }
     let api_ready = started.elapsed();
 
-    let informers = Informers::new(api.client("system:lotse", &COMPONENT_GROUPS));
+    let client = api.client("system:lotse", &COMPONENT_GROUPS);
+    objects::publish_dns(&client, profile.dns_address()).await?;
+    let informers = Informers::new(client);
     let runtime = Arc::new(join(runtime.await)?.map_err(|error| environment("container runtime")(&error))?);
     let mut node_config = lotse_node::Config::new(NODE_NAME, data.join("node"), data.join("logs"));
     node_config.cluster_domain = CLUSTER_DOMAIN.to_owned();
