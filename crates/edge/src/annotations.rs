@@ -23,7 +23,7 @@ pub(crate) struct Policy {
     pub(crate) app_root: Option<HeaderValue>,
     /// Every request is answered with this redirect.
     pub(crate) redirect: Option<(StatusCode, HeaderValue)>,
-    redirect_code: Option<StatusCode>,
+    pub(crate) redirect_code: Option<StatusCode>,
     /// Largest request body in bytes; `None` is unlimited.
     pub(crate) body_size: Option<u64>,
     pub(crate) connect_timeout: Duration,
@@ -47,7 +47,7 @@ pub(crate) struct Policy {
     pub(crate) auth_map: bool,
     pub(crate) auth_realm: String,
     pub(crate) cors: Option<Cors>,
-    cors_values: Cors,
+    pub(crate) cors_values: Cors,
     /// Requests per second and source address.
     pub(crate) requests_per_second: Option<u32>,
     /// Requests per minute and source address.
@@ -275,7 +275,8 @@ impl Policy {
                 continue;
             };
             if let Err(reason) = set(&mut policy, value.trim()) {
-                let consequence = if *failure == Close { "every request is refused until it is repaired" } else { "ignored" };
+                let consequence =
+                    if *failure == Close { "every request is refused until it is repaired" } else { "ignored" };
                 if *failure == Close {
                     policy.blocked = Some(format!("annotation {name} cannot be honoured"));
                 }
@@ -508,7 +509,9 @@ fn origins(value: &str) -> Result<Vec<String>, String> {
             let valid = origin == "*"
                 || origin.split_once("://").is_some_and(|(scheme, rest)| {
                     let (name, port) = rest.split_once(':').unwrap_or((rest, "0"));
-                    scheme.bytes().all(|byte| byte.is_ascii_alphanumeric()) && host(name).is_ok() && number::<u16>(port).is_ok()
+                    scheme.bytes().all(|byte| byte.is_ascii_alphanumeric())
+                        && host(name).is_ok()
+                        && number::<u16>(port).is_ok()
                 });
             if valid { Ok(origin.to_ascii_lowercase()) } else { Err(format!("{origin:?} is not an origin")) }
         })
@@ -516,7 +519,9 @@ fn origins(value: &str) -> Result<Vec<String>, String> {
 }
 
 fn tokens(value: &str) -> Result<HeaderValue, String> {
-    let names: Vec<String> = list(value).map(|name| if name == "*" { Ok(name.to_owned()) } else { token(name) }).collect::<Result<_, _>>()?;
+    let names: Vec<String> = list(value)
+        .map(|name| if name == "*" { Ok(name.to_owned()) } else { token(name) })
+        .collect::<Result<_, _>>()?;
     header(&names.join(", "))
 }
 
@@ -537,7 +542,8 @@ fn no_effect_if_off(value: &str, otherwise: &str) -> Result<(), String> {
 
 /// One nginx variable; texts of several are refused, not evaluated.
 fn hash_by(value: &str) -> Result<HashBy, String> {
-    let refused = || format!("{value:?} is not a single supported variable such as $binary_remote_addr or $request_uri");
+    let refused =
+        || format!("{value:?} is not a single supported variable such as $binary_remote_addr or $request_uri");
     let name = value.strip_prefix('$').ok_or_else(refused)?;
     let name = name.strip_prefix('{').and_then(|name| name.strip_suffix('}')).unwrap_or(name);
     match name {

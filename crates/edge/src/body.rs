@@ -74,7 +74,12 @@ struct Stall {
 
 impl Progress {
     fn new() -> Self {
-        Self { began: Instant::now(), last: AtomicU64::new(0), done: AtomicBool::new(false), too_large: AtomicBool::new(false) }
+        Self {
+            began: Instant::now(),
+            last: AtomicU64::new(0),
+            done: AtomicBool::new(false),
+            too_large: AtomicBool::new(false),
+        }
     }
 
     /// Whether the whole body was passed on.

@@ -114,8 +114,17 @@ impl<'a> Builder<'a> {
         let (mut policy, warnings) = Policy::parse(ingress.annotations());
         let namespace = ingress.namespace().unwrap_or_default();
         let name: Arc<str> = format!("{namespace}/{}", ingress.name_any()).into();
-        let mut builder =
-            Self { ingress, namespace, name, observed, config, registry, policy: Arc::default(), users: None, problems: BTreeSet::new() };
+        let mut builder = Self {
+            ingress,
+            namespace,
+            name,
+            observed,
+            config,
+            registry,
+            policy: Arc::default(),
+            users: None,
+            problems: BTreeSet::new(),
+        };
         for warning in warnings {
             let message = format!("annotation {PREFIX}{}: {}", warning.annotation, warning.message);
             builder.problem("InvalidAnnotation", message);
@@ -145,10 +154,10 @@ impl<'a> Builder<'a> {
         }
         for rule in rules {
             let host = rule.host.as_deref().unwrap_or_default().to_ascii_lowercase();
-            let aliases = self.policy.clone();
             // An alias never takes a host away from the Ingress that names it in a rule.
-            let aliases = aliases.aliases.iter().filter(|alias| !self.is_claimed(alias));
-            for host in [&host].into_iter().chain(aliases) {
+            let aliases = self.policy.aliases.iter().filter(|alias| !self.is_claimed(alias)).cloned();
+            let hosts: Vec<String> = [host].into_iter().chain(aliases).collect();
+            for host in &hosts {
                 let secure = covers(&tls_hosts, host);
                 if let Some(backend) = &fallback {
                     table.host(host).set_fallback(self.route("/", backend.clone(), None, secure));
@@ -162,7 +171,8 @@ impl<'a> Builder<'a> {
 
     fn is_claimed(&self, host: &str) -> bool {
         let rules = |ingress: &'a Ingress| ingress.spec.iter().flat_map(|spec| spec.rules.iter().flatten());
-        let others = self.observed.ingresses.iter().map(Arc::as_ref).filter(|other| !std::ptr::eq(*other, self.ingress));
+        let others =
+            self.observed.ingresses.iter().map(Arc::as_ref).filter(|other| !std::ptr::eq(*other, self.ingress));
         let mut hosts = others.flat_map(rules).filter_map(|rule| rule.host.as_deref());
         hosts.any(|claimed| claimed.eq_ignore_ascii_case(host))
     }
@@ -184,7 +194,10 @@ impl<'a> Builder<'a> {
                 Ok(expression) => Some(expression),
                 Err(reason) => {
                     let first = reason.lines().last().unwrap_or_default();
-                    return self.problem("InvalidPath", format!("path {text:?} of host {host:?} is no valid expression: {first}"));
+                    return self.problem(
+                        "InvalidPath",
+                        format!("path {text:?} of host {host:?} is no valid expression: {first}"),
+                    );
                 }
             }
         } else {
@@ -205,11 +218,20 @@ impl<'a> Builder<'a> {
             owners.insert(claim, self.name.to_string());
         } else {
             let owner = owners.get(&claim).map_or("an older ingress", String::as_str).to_owned();
-            self.problem("PathConflict", format!("path {text:?} of host {host:?} is already served by {owner}; it keeps it"));
+            self.problem(
+                "PathConflict",
+                format!("path {text:?} of host {host:?} is already served by {owner}; it keeps it"),
+            );
         }
     }
 
-    fn route(&self, path: &str, backend: Result<Vec<Arc<Endpoint>>, String>, expression: Option<Arc<regex::Regex>>, tls: bool) -> Arc<Route> {
+    fn route(
+        &self,
+        path: &str,
+        backend: Result<Vec<Arc<Endpoint>>, String>,
+        expression: Option<Arc<regex::Regex>>,
+        tls: bool,
+    ) -> Arc<Route> {
         let backend = match backend.map(Endpoints::new) {
             Ok(Some(endpoints)) => Backend::Endpoints(endpoints),
             Ok(None) => Backend::Unavailable("the service has no ready endpoints".into()),
@@ -236,7 +258,10 @@ impl<'a> Builder<'a> {
         };
         let key = Key::namespaced(&self.namespace, &wanted.name);
         let Some(service) = self.observed.services.get(&key) else {
-            self.problem("ServiceNotFound", format!("service {:?} does not exist in namespace {}", wanted.name, self.namespace));
+            self.problem(
+                "ServiceNotFound",
+                format!("service {:?} does not exist in namespace {}", wanted.name, self.namespace),
+            );
             return Err(format!("service {} does not exist", wanted.name));
         };
         let spec = service.spec.as_ref();
@@ -267,13 +292,19 @@ impl<'a> Builder<'a> {
         let slices = self.observed.slices.get(service).map(Vec::as_slice).unwrap_or_default();
         let mut addresses: Vec<SocketAddr> = Vec::new();
         for slice in slices {
-            let named = slice.ports.iter().flatten().filter(|port| port.name.as_deref().unwrap_or_default() == port_name);
+            let named =
+                slice.ports.iter().flatten().filter(|port| port.name.as_deref().unwrap_or_default() == port_name);
             for port in named.filter_map(|port| port.port.and_then(|port| u16::try_from(port).ok())) {
                 let ready = slice.endpoints.iter().flatten().filter(|endpoint| {
                     endpoint.conditions.as_ref().and_then(|conditions| conditions.ready).unwrap_or(true)
                 });
-                let parsed = ready.flat_map(|endpoint| endpoint.addresses.first()).filter_map(|ip| ip.parse::<IpAddr>().ok());
-                addresses.extend(parsed.filter(|ip| may_be_endpoint(*ip, self.config.loopback_endpoints)).map(|ip| SocketAddr::new(ip, port)));
+                let parsed =
+                    ready.flat_map(|endpoint| endpoint.addresses.first()).filter_map(|ip| ip.parse::<IpAddr>().ok());
+                addresses.extend(
+                    parsed
+                        .filter(|ip| may_be_endpoint(*ip, self.config.loopback_endpoints))
+                        .map(|ip| SocketAddr::new(ip, port)),
+                );
             }
         }
         addresses.sort_unstable();
@@ -323,9 +354,7 @@ impl<'a> Builder<'a> {
 
     fn secret(&self, name: &str) -> Result<&'a Secret, String> {
         let secret = self.observed.secrets.get(&Key::namespaced(&self.namespace, name));
-        secret
-            .map(Arc::as_ref)
-            .ok_or_else(|| format!("secret {name:?} does not exist in namespace {}", self.namespace))
+        secret.map(Arc::as_ref).ok_or_else(|| format!("secret {name:?} does not exist in namespace {}", self.namespace))
     }
 
     fn load_users(&mut self, policy: &Policy) -> Result<Users, String> {
@@ -386,4 +415,4 @@ fn pattern(path: &str, path_type: &str) -> String {
 
 #[cfg(test)]
 #[path = "build_tests.rs"]
-mod tests;
+pub(crate) mod tests;

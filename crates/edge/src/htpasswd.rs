@@ -140,14 +140,22 @@ fn apr1(password: &[u8], salt: &[u8]) -> String {
     for round in 0..1000_u32 {
         let mut inner = Md5::new();
         let odd = round % 2 == 1;
-        if odd { inner.update(password) } else { inner.update(digest) }
+        if odd {
+            inner.update(password)
+        } else {
+            inner.update(digest)
+        }
         if round % 3 != 0 {
             inner.update(salt);
         }
         if round % 7 != 0 {
             inner.update(password);
         }
-        if odd { inner.update(digest) } else { inner.update(password) }
+        if odd {
+            inner.update(digest)
+        } else {
+            inner.update(password)
+        }
         digest = inner.finalize();
     }
     const ALPHABET: &[u8; 64] = b"./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
@@ -189,7 +197,9 @@ mod tests {
 
     #[test]
     fn unknown_formats_and_costly_ones_are_refused() {
-        for text in ["", "plain", "$1$abc$def", "{SHA}xx", "$2y$31$abcdefghijklmnopqrstuuABCDEFGHIJKLMNOPQRSTUVWXYZ01234"] {
+        for text in
+            ["", "plain", "$1$abc$def", "{SHA}xx", "$2y$31$abcdefghijklmnopqrstuuABCDEFGHIJKLMNOPQRSTUVWXYZ01234"]
+        {
             assert_eq!(Hash::parse(text), None, "{text}");
         }
     }
@@ -201,9 +211,14 @@ mod tests {
         let (users, problems) = Users::parse(lines(&file));
         assert_eq!(problems, Vec::<String>::new());
         let users = Arc::new(users);
-        for (credentials, expected) in
-            [("ann:secret", true), ("ann:secret", true), ("ann:wrong", false), ("bob:admin", true), ("eve:admin", false), ("ann", false)]
-        {
+        for (credentials, expected) in [
+            ("ann:secret", true),
+            ("ann:secret", true),
+            ("ann:wrong", false),
+            ("bob:admin", true),
+            ("eve:admin", false),
+            ("ann", false),
+        ] {
             let value = format!("Basic {}", STANDARD.encode(credentials));
             assert_eq!(users.admit(Some(value.as_bytes())).await, expected, "{credentials}");
         }

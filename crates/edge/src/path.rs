@@ -127,7 +127,11 @@ fn respell_segment(segment: &str) -> Result<String, PathError> {
             return Err(PathError::Control);
         }
         let escaped = byte == b'%' && !is_unreserved(value);
-        if escaped || !(0x21..0x7f).contains(&value) { push_escape(&mut out, value) } else { out.push(char::from(value)) }
+        if escaped || !(0x21..0x7f).contains(&value) {
+            push_escape(&mut out, value)
+        } else {
+            out.push(char::from(value))
+        }
     }
     // Some backends cut path parameters off before they resolve dot segments (`..;x`), some decode separators first.
     let pieces = || out.split("%2F").flat_map(|piece| piece.split("%5C"));

@@ -19,14 +19,8 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    Config, Error, Metrics,
-    connection::{Server, Tunnels},
-    proxy::Gateway,
-    registry::Registry,
-    status,
-    table::Served,
-    tls,
-    watch,
+    Config, Error, Metrics, connection::Server, proxy::Gateway, registry::Registry, status, table::Served, tls,
+    tunnel::Tunnels, watch,
 };
 
 /// Connections that the kernel completes before the edge accepts them.
@@ -119,14 +113,26 @@ impl Edge {
         let drain = self.config.drain_timeout;
         let permits = Arc::new(Semaphore::new(self.config.max_connections));
         let client_timeout = self.config.client_timeout;
-        let gateway =
-            Arc::new(Gateway { served, registry: registry.clone(), tunnels: tunnels.clone(), https_port, client_timeout });
+        let gateway = Arc::new(Gateway {
+            served,
+            registry: registry.clone(),
+            tunnels: tunnels.clone(),
+            https_port,
+            client_timeout,
+        });
         let server = Arc::new(Server { gateway, config: self.config, shutdown: shutdown.clone() });
         let connections = TaskTracker::new();
         let mut tasks = JoinSet::new();
         let plain = self.http.into_iter().map(|listener| (listener, None));
         for (listener, tls) in plain.chain(self.https.into_iter().map(|listener| (listener, acceptor.clone()))) {
-            tasks.spawn(accept(listener, tls, server.clone(), permits.clone(), connections.clone(), self.metrics.clone()));
+            tasks.spawn(accept(
+                listener,
+                tls,
+                server.clone(),
+                permits.clone(),
+                connections.clone(),
+                self.metrics.clone(),
+            ));
         }
         tasks.spawn(async move {
             loop {
@@ -220,3 +226,7 @@ fn socket(address: SocketAddr, only_v6: bool) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)?;
     TcpListener::from_std(socket.into())
 }
+
+#[cfg(test)]
+#[path = "server_tests.rs"]
+mod tests;

@@ -48,7 +48,8 @@ impl Reconciler for Status {
 
     async fn reconcile(&self, key: &Key) -> Result<Next, Error> {
         let Some(ingress) = self.ingresses.get(key) else { return Ok(Next::Done) };
-        let ours = ingress.metadata.deletion_timestamp.is_none() && is_ours(&ingress, &self.classes.list(), &self.config);
+        let ours =
+            ingress.metadata.deletion_timestamp.is_none() && is_ours(&ingress, &self.classes.list(), &self.config);
         if !ours {
             return Ok(Next::Done);
         }

@@ -12,7 +12,7 @@ use rustls::{
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject};
 
-use crate::{table::Served, Error};
+use crate::{Error, table::Served};
 
 /// Certificates by server name.
 #[derive(Default)]

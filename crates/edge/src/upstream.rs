@@ -24,7 +24,10 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-use crate::{annotations::Protocol, body::{Progress, RequestBody}};
+use crate::{
+    annotations::Protocol,
+    body::{Progress, RequestBody},
+};
 
 /// Idle connections beyond this are closed.
 const IDLE_MAX: usize = 256;
@@ -245,7 +248,10 @@ impl Endpoint {
 
 impl fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Endpoint").field("address", &self.address).field("protocol", &self.protocol).finish_non_exhaustive()
+        f.debug_struct("Endpoint")
+            .field("address", &self.address)
+            .field("protocol", &self.protocol)
+            .finish_non_exhaustive()
     }
 }
 
@@ -265,11 +271,6 @@ impl Lease {
     fn new(endpoint: Arc<Endpoint>, sender: Sender, reused: bool, once: bool) -> Self {
         endpoint.pending.fetch_add(1, Relaxed);
         Self { endpoint, sender: Some(sender), reused, progress: None, once }
-    }
-
-    /// Whether the connection speaks HTTP/2.
-    pub(crate) fn is_http2(&self) -> bool {
-        matches!(self.sender, Some(Sender::Http2(_)))
     }
 
     /// Sends `request`, waits for the head of the response.

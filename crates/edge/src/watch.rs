@@ -1,6 +1,10 @@
 //! Keeps the served table equal to the cluster, and says on each Ingress what of it could not be honoured.
 
-use std::{collections::{HashMap, HashSet}, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use k8s_openapi::api::{
     core::v1::{Secret, Service},
@@ -95,7 +99,8 @@ fn refresh(sources: &Sources, config: &Config, registry: &Registry, served: &Ser
     });
     let used: HashSet<_> = lists.flatten().map(|endpoint| (endpoint.address, endpoint.protocol)).collect();
     registry.forget_unused(|endpoint| used.contains(&(endpoint.address, endpoint.protocol)));
-    let names: HashSet<String> = observed.ingresses.iter().map(|ingress| Key::of(ingress.as_ref()).to_string()).collect();
+    let names: HashSet<String> =
+        observed.ingresses.iter().map(|ingress| Key::of(ingress.as_ref()).to_string()).collect();
     registry.metrics.retain(|name| names.contains(name));
     problems
 }
@@ -138,7 +143,8 @@ async fn report(informers: Informers, mut queue: mpsc::Receiver<(Arc<Ingress>, P
             action: "Route".to_owned(),
             secondary: None,
         };
-        let publishing = recorder.publish(&event, &ingress.object_ref(&()));
+        let reference = ingress.object_ref(&());
+        let publishing = recorder.publish(&event, &reference);
         match timeout(Duration::from_secs(10), publishing).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(ingress = %ingress.name_any(), %error, "cannot write an event"),

@@ -66,9 +66,11 @@ impl Profile {
         let data_dir = data_dir.map(absolute).transpose()?;
         if let Some(known) = registry.profiles.get(name) {
             if let Some(wanted) = data_dir.filter(|wanted| *wanted != known.data_dir) {
-                let message = format!("profile {name} has its data in {}, not in {}", known.data_dir.display(), wanted.display());
-                return Err(Failure::new(Kind::Usage, message)
-                    .with_hint(format!("choose another profile, or give it up with `lotse reset --profile {name} --yes`")));
+                let message =
+                    format!("profile {name} has its data in {}, not in {}", known.data_dir.display(), wanted.display());
+                return Err(Failure::new(Kind::Usage, message).with_hint(format!(
+                    "choose another profile, or give it up with `lotse reset --profile {name} --yes`"
+                )));
             }
             return Ok(Self::at(name, known));
         }
@@ -88,8 +90,10 @@ impl Profile {
         check_name(name)?;
         let registry = Registry::load()?;
         let known = registry.profiles.get(name).ok_or_else(|| {
-            Failure::new(Kind::NotFound, format!("there is no profile {name}"))
-                .with_hint(format!("`lotse up{}` creates it", if name == DEFAULT { String::new() } else { format!(" --profile {name}") }))
+            Failure::new(Kind::NotFound, format!("there is no profile {name}")).with_hint(format!(
+                "`lotse up{}` creates it",
+                if name == DEFAULT { String::new() } else { format!(" --profile {name}") }
+            ))
         })?;
         Ok(Self::at(name, known))
     }
@@ -166,8 +170,9 @@ impl Registry {
 
     fn load() -> Result<Self, Failure> {
         match fs::read(Self::path()) {
-            Ok(bytes) => serde_json::from_slice(&bytes)
-                .map_err(|error| Failure::from_error(Self::path().display(), &error)),
+            Ok(bytes) => {
+                serde_json::from_slice(&bytes).map_err(|error| Failure::from_error(Self::path().display(), &error))
+            }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
             Err(error) => Err(Failure::from_error(Self::path().display(), &error)),
         }
@@ -181,7 +186,8 @@ impl Registry {
 
 fn check_name(name: &str) -> Result<(), Failure> {
     let allowed = |character: char| character.is_ascii_lowercase() || character.is_ascii_digit() || character == '-';
-    if name.is_empty() || name.len() > 32 || !name.chars().all(allowed) || name.starts_with('-') || name.ends_with('-') {
+    if name.is_empty() || name.len() > 32 || !name.chars().all(allowed) || name.starts_with('-') || name.ends_with('-')
+    {
         let message = format!("{name:?} is not a name for a profile: use up to 32 lower-case letters, digits and '-'");
         return Err(Failure::new(Kind::Usage, message));
     }
@@ -210,13 +216,8 @@ fn create_dir(path: &Path) -> Result<(), Failure> {
 pub(crate) fn write_atomically(path: &Path, content: &[u8]) -> Result<(), Failure> {
     let failure = |error: std::io::Error| Failure::from_error(path.display(), &error);
     let temporary = path.with_extension("tmp");
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&temporary)
-        .map_err(failure)?;
+    let mut file =
+        fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary).map_err(failure)?;
     file.write_all(content).and_then(|()| file.sync_all()).map_err(failure)?;
     fs::rename(&temporary, path).map_err(failure)
 }

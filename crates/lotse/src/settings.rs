@@ -48,7 +48,8 @@ impl Settings {
     fn merge(index: u8, given: &Partial, file: &Partial, last: &Partial) -> Self {
         let shift = |base: u16, shifted: u16| if index == 0 { base } else { shifted + u16::from(index) };
         // The file speaks for the machine; ports of further profiles would collide with it.
-        let file = if index == 0 { file.clone() } else { Partial { poll_seconds: file.poll_seconds, ..Partial::default() } };
+        let file =
+            if index == 0 { file.clone() } else { Partial { poll_seconds: file.poll_seconds, ..Partial::default() } };
         Self {
             api_port: given.api_port.or(file.api_port).or(last.api_port).unwrap_or(6443 + u16::from(index)),
             http_port: given.http_port.or(file.http_port).or(last.http_port).unwrap_or(shift(80, 8080)),

@@ -112,6 +112,12 @@ impl Node {
         tokio::join!(registration.run(), write_events, self.run_pods(events), images::run(shared.clone()));
     }
 
+    /// Stops all pods in order, with their hooks and grace periods. Their objects stay, and the next start runs them again.
+    /// Must not be called while [`Node::run`] runs, which would start them at once.
+    pub async fn stop_pods(&self) {
+        self.shared.stop_pods().await;
+    }
+
     async fn run_pods(&self, events: broadcast::Receiver<RuntimeEvent>) {
         let shared = &self.shared;
         shared.pods.ready().await;

@@ -22,7 +22,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use crate::{
     containers,
     error::chain,
-    logs,
+    images_api, logs,
     pods::{Shared, safe_name},
     stats,
     streaming::{Handlers, OpenSession, Streams},
@@ -47,7 +47,8 @@ pub(crate) fn router(shared: Arc<Shared>, handlers: Option<Arc<dyn Handlers>>) -
         .route("/exec/{namespace}/{pod}/{container}", get(exec).post(exec))
         .route("/attach/{namespace}/{pod}/{container}", get(attach).post(attach))
         .route("/portForward/{namespace}/{pod}", get(port_forward).post(port_forward))
-        .with_state(Kubelet { shared, handlers })
+        .with_state(Kubelet { shared: shared.clone(), handlers })
+        .merge(images_api::router(shared))
 }
 
 fn refuse(status: StatusCode, message: impl Into<String>) -> Response {

@@ -39,12 +39,21 @@ fn cpu_weight(shares: u64) -> u64 {
 
 /// The cgroup of a pod, in the kubelet's layout without systemd.
 pub(crate) fn pod_path(parent: &str, pod: &PodSpec) -> String {
-    let class = match pod.qos {
+    path_in_class(parent, pod.qos, &pod.uid)
+}
+
+/// Where the cgroup of a pod may be of which only the uid is known.
+pub(crate) fn possible_pod_paths(parent: &str, uid: &str) -> [String; 3] {
+    [QosClass::Guaranteed, QosClass::Burstable, QosClass::BestEffort].map(|class| path_in_class(parent, class, uid))
+}
+
+fn path_in_class(parent: &str, class: QosClass, uid: &str) -> String {
+    let class = match class {
         QosClass::Guaranteed => "",
         QosClass::Burstable => "/burstable",
         QosClass::BestEffort => "/besteffort",
     };
-    format!("{parent}{class}/pod{}", pod.uid)
+    format!("{parent}{class}/pod{uid}")
 }
 
 /// Lets some time pass, in the shim as in a thread that may block.
@@ -114,6 +123,30 @@ impl Hierarchies {
             fs::write(&file, pid.to_string()).context(|| format!("writing {}", file.display()))?;
         }
         Ok(())
+    }
+
+    /// Has the kernel prepare for a process that is about to change its cgroup. Returns at once and changes nothing.
+    ///
+    /// The first move after a pause waits for an RCU grace period (5 to 10 ms), those that follow closely do not
+    /// (`percpu_down_write` in the kernel). So this process moves to where it is while the rest of a start goes on.
+    pub(crate) fn anticipate_move(&self) {
+        let Some(file) = self.own_processes_file() else { return };
+        // Without a runtime there is nobody to do it meanwhile, and then it is not worth doing.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn_blocking(move || {
+                // 0 is the writer itself. A service manager that does not allow it only costs the time.
+                let _ = fs::write(file, "0");
+            });
+        }
+    }
+
+    /// `cgroup.procs` of this process's own group in one of the hierarchies. Version 2 is left alone where there is another:
+    /// it may forbid processes in inner groups.
+    fn own_processes_file(&self) -> Option<PathBuf> {
+        let table = fs::read_to_string("/proc/self/cgroup").ok()?;
+        let hierarchy = self.mounts.iter().find(|hierarchy| !hierarchy.unified).or_else(|| self.mounts.first())?;
+        let path = own_path(&table, &hierarchy.controllers)?;
+        Some(hierarchy.point.join(path.trim_start_matches('/')).join("cgroup.procs"))
     }
 
     /// Makes the pod's cgroup and sets its limits.
@@ -305,6 +338,18 @@ fn parse_mount(line: &str) -> Option<Hierarchy> {
     Some(Hierarchy { point, controllers, unified })
 }
 
+/// The path in a line of `/proc/PID/cgroup`; no controllers stand for version 2. `None` if it lies outside of what is mounted.
+fn own_path<'a>(table: &'a str, controllers: &[String]) -> Option<&'a str> {
+    table.lines().find_map(|line| {
+        let (names, path) = line.split_once(':')?.1.split_once(':')?;
+        let matches = match names {
+            "" => controllers.is_empty(),
+            names => names.split(',').any(|name| controllers.iter().any(|controller| controller == name)),
+        };
+        (matches && !path.split('/').any(|part| part == "..")).then_some(path)
+    })
+}
+
 fn keyed(file: &Path, key: &str) -> Option<u64> {
     let text = fs::read_to_string(file).ok()?;
     text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')?.trim().parse().ok())
@@ -349,6 +394,19 @@ mod tests {
         assert_eq!([0, 1, 250, 1000].map(cpu_shares), [2, 2, 256, 1024]);
         assert_eq!([1, 10, 500, 2000].map(cpu_quota), [1000, 1000, 50_000, 200_000]);
         assert_eq!([2, 1024, 262_144].map(cpu_weight), [1, 39, 10_000]);
+    }
+
+    #[test]
+    fn the_own_group_is_found_in_each_hierarchy() {
+        let table = "4:memory:/m\n3:cpu,cpuacct:/a b\n2:name=systemd:/../x\n0::/u\n";
+        let own = |names: &[&str]| {
+            let controllers: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            own_path(table, &controllers)
+        };
+        assert_eq!(own(&["cpu", "cpuacct"]), Some("/a b"));
+        assert_eq!(own(&["memory"]), Some("/m"));
+        assert_eq!(own(&[]), Some("/u"));
+        assert_eq!((own(&["name=systemd"]), own(&["pids"])), (None, None));
     }
 
     #[test]

@@ -173,7 +173,7 @@ impl Pod {
         for container in running {
             let path = self.container_directory(&container.record.id).join("exit.json");
             if durable::read_json::<Exit>(&path).ok().flatten().is_none() {
-                durable::write_json(&path, &lost(&container.state))?;
+                durable::replace_json(&path, &lost(&container.state))?;
             }
             self.record_exit(&container.record.id);
         }

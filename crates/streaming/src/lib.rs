@@ -19,6 +19,9 @@ mod remote_command;
 mod spdy;
 mod websocket;
 
+#[cfg(test)]
+mod tests;
+
 use axum::{body::Body, extract::Request, response::Response};
 use lotse_node::streaming::{BoxFuture, Connect, Handlers, OpenSession, Streams};
 

@@ -1,7 +1,7 @@
 //! Exec and attach: connects a [`Session`] with the client's channels, whichever transport carries them.
 
 use std::{
-    future::{Future, pending},
+    future::pending,
     io,
     time::Duration,
 };
@@ -266,13 +266,6 @@ fn render(status: &Status, format: StatusFormat) -> Option<Bytes> {
 pub(crate) async fn greet(command: &Command) -> Result<(), Gone> {
     let first = command.stdout.as_ref().or(command.stderr.as_ref()).unwrap_or(&command.error);
     first.send(Bytes::new()).await
-}
-
-/// Runs [`serve`] where a client that has gone is not an error.
-pub(crate) fn until_gone(work: impl Future<Output = Result<(), Gone>>) -> impl Future<Output = ()> {
-    async move {
-        let _: Result<(), Gone> = work.await;
-    }
 }
 
 #[cfg(test)]

@@ -63,20 +63,18 @@ pub(crate) fn config() -> WebSocketConfig {
 pub(crate) async fn channels<T>(
     io: T,
     encoding: Encoding,
-    readable: &[bool],
+    readable: impl IntoIterator<Item = bool>,
 ) -> (Vec<Numbered>, impl Future<Output = Result<(), Error>>)
 where
     T: AsyncRead + AsyncWrite + Unpin + Send,
 {
     let socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(config())).await;
     let (sender, receiver) = queue();
-    let mut inputs = Vec::with_capacity(readable.len());
-    let mut channels = Vec::with_capacity(readable.len());
+    let (mut inputs, mut channels) = (Vec::new(), Vec::new());
     for (number, readable) in (0..).zip(readable) {
-        let (input, output) = (readable.then(Input::new), Output::new(number, sender.clone(), None));
-        let (feed, input) = input.unzip();
+        let (feed, input) = readable.then(Input::new).unzip();
         inputs.push(feed);
-        channels.push(Numbered { input, output });
+        channels.push(Numbered { input, output: Output::new(number, sender.clone(), None) });
     }
     (channels, run(socket, encoding, inputs, receiver))
 }

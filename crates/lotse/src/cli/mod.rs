@@ -41,7 +41,9 @@ pub(crate) enum Command {
     #[command(after_help = "Examples:\n  lotse reset --yes\n  lotse reset --profile ci --yes")]
     Reset(Reset),
     /// Print the administrator's kubeconfig
-    #[command(after_help = "Examples:\n  lotse kubeconfig > ~/.kube/config\n  export KUBECONFIG=$(lotse kubeconfig --path)")]
+    #[command(
+        after_help = "Examples:\n  lotse kubeconfig > ~/.kube/config\n  export KUBECONFIG=$(lotse kubeconfig --path)"
+    )]
     Kubeconfig(Kubeconfig),
     /// Print the daemon's log
     #[command(after_help = "Examples:\n  lotse logs\n  lotse logs -f --tail 20")]
@@ -179,7 +181,9 @@ Examples:
     #[command(after_help = "Examples:\n  lotse app history students")]
     History(AppName),
     /// Go back to an earlier sync
-    #[command(after_help = "Examples:\n  lotse app rollback students 3\n\nAutomated sync must be off, or it would undo the rollback; --manual switches it off.")]
+    #[command(
+        after_help = "Examples:\n  lotse app rollback students 3\n\nAutomated sync must be off, or it would undo the rollback; --manual switches it off."
+    )]
     Rollback(AppRollback),
     /// Delete an Application and what it manages
     #[command(after_help = "Examples:\n  lotse app delete students\n  lotse app delete students --keep-objects")]

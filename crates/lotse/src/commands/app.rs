@@ -186,7 +186,8 @@ fn absolute(repo: &str) -> String {
 }
 
 async fn sync(client: &Client, arguments: &AppSync) -> Result<(), Failure> {
-    let operation = json!({"sync": {"revision": arguments.revision.clone().unwrap_or_default(), "prune": arguments.prune}});
+    let operation =
+        json!({"sync": {"revision": arguments.revision.clone().unwrap_or_default(), "prune": arguments.prune}});
     operate(client, &arguments.app, operation, arguments.timeout).await
 }
 
@@ -204,7 +205,9 @@ async fn operate(client: &Client, app: &AppName, mut operation: Value, timeout: 
     loop {
         let now = read(client, app).await?;
         let state = now.status.as_ref().and_then(|status| status.operation_state.clone());
-        if let Some(state) = state.filter(|_| now.operation.is_none() && started_at(now.status.as_ref()) != started_before) {
+        if let Some(state) =
+            state.filter(|_| now.operation.is_none() && started_at(now.status.as_ref()) != started_before)
+        {
             match state.phase.as_str() {
                 "Running" => {}
                 "Succeeded" => {
@@ -215,8 +218,11 @@ async fn operate(client: &Client, app: &AppName, mut operation: Value, timeout: 
             }
         }
         if Instant::now() > deadline {
-            return Err(Failure::new(Kind::TimedOut, format!("application {} was not synced within {timeout} s", app.name))
-                .with_hint(format!("`lotse app get {}` says what it waits for", app.name)));
+            return Err(Failure::new(
+                Kind::TimedOut,
+                format!("application {} was not synced within {timeout} s", app.name),
+            )
+            .with_hint(format!("`lotse app get {}` says what it waits for", app.name)));
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
@@ -238,7 +244,11 @@ async fn diff(profile: &Profile, client: &Client, arguments: &AppName) -> Result
         text.push_str(&difference.text);
     }
     arguments.output.print(&differences, || text)?;
-    if differences.is_empty() { Ok(()) } else { Err(Failure::new(Kind::Failed, format!("{} objects differ", differences.len()))) }
+    if differences.is_empty() {
+        Ok(())
+    } else {
+        Err(Failure::new(Kind::Failed, format!("{} objects differ", differences.len())))
+    }
 }
 
 async fn history(client: &Client, arguments: &AppName) -> Result<(), Failure> {
@@ -261,8 +271,11 @@ async fn rollback(client: &Client, arguments: &AppRollback) -> Result<(), Failur
     let application = read(client, &arguments.app).await?;
     if application.spec.automated().is_some() {
         if !arguments.manual {
-            return Err(Failure::new(Kind::Usage, format!("application {name} is synced automatically, which would undo the rollback"))
-                .with_hint("say --manual to switch automated sync off, or revert the commit in Git"));
+            return Err(Failure::new(
+                Kind::Usage,
+                format!("application {name} is synced automatically, which would undo the rollback"),
+            )
+            .with_hint("say --manual to switch automated sync off, or revert the commit in Git"));
         }
         let patch = json!({"spec": {"syncPolicy": {"automated": null}}});
         api(client, &arguments.app.app_namespace)
@@ -299,8 +312,11 @@ async fn delete(client: &Client, arguments: &AppDelete) -> Result<(), Failure> {
     let deadline = Instant::now() + Duration::from_secs(arguments.timeout);
     while applications.get_opt(name).await.map_err(failure)?.is_some() {
         if Instant::now() > deadline {
-            return Err(Failure::new(Kind::TimedOut, format!("application {name} is not gone after {} s", arguments.timeout))
-                .with_hint("some of its objects wait for finalizers; it goes on being deleted"));
+            return Err(Failure::new(
+                Kind::TimedOut,
+                format!("application {name} is not gone after {} s", arguments.timeout),
+            )
+            .with_hint("some of its objects wait for finalizers; it goes on being deleted"));
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }

@@ -3,9 +3,13 @@
 use std::path::Path;
 
 use bytes::Bytes;
-use http::{Method, Request};
-use http_body_util::{BodyExt, StreamBody};
-use kube::{Client, client::Body};
+use http::{Method, Request, Uri};
+use http_body_util::{BodyExt, Empty, StreamBody, combinators::UnsyncBoxBody};
+use hyper_util::{
+    client::legacy::{Client, connect::Connect},
+    rt::TokioExecutor,
+};
+use kube::client::ConfigExt;
 use lotse_runtime::Image as ImageRecord;
 use serde_json::{Map, Value, json};
 use tokio_util::io::ReaderStream;
@@ -18,16 +22,28 @@ use crate::{
     profile::Profile,
 };
 
+/// An archive of any size, sent as it is read.
+type Body = UnsyncBoxBody<Bytes, std::io::Error>;
+
+/// The node's kubelet endpoint, through the API server. The Kubernetes client cannot stream a request's body.
+struct Kubelet<C> {
+    client: Client<C, Body>,
+    server: Uri,
+}
+
 pub(crate) async fn run(profile: &Profile, command: Image) -> Result<(), Failure> {
-    let client = client::connect(profile).await?;
+    let config = client::config(profile).await?;
+    let connector = config.rustls_https_connector().map_err(|error| Failure::from_error("connection", &error))?;
+    let client = Client::builder(TokioExecutor::new()).build(connector);
+    let client = &Kubelet { client, server: config.cluster_url };
     match command {
-        Image::Import(arguments) => import(&client, &arguments).await,
-        Image::Load(arguments) => load(&client, &arguments).await,
-        Image::Ls(arguments) => list(&client, arguments.output).await,
+        Image::Import(arguments) => import(client, &arguments).await,
+        Image::Load(arguments) => load(client, &arguments).await,
+        Image::Ls(arguments) => list(client, arguments.output).await,
         Image::Rm(arguments) => {
             for image in &arguments.images {
                 let query = query(&[("name", image)]);
-                request(&client, Method::DELETE, &format!("images?{query}"), Body::empty()).await?;
+                client.request(Method::DELETE, &format!("images?{query}"), empty()).await?;
                 output::print(&format!("removed {image}"))?;
             }
             Ok(())
@@ -35,7 +51,7 @@ pub(crate) async fn run(profile: &Profile, command: Image) -> Result<(), Failure
     }
 }
 
-async fn import(client: &Client, arguments: &ImageImport) -> Result<(), Failure> {
+async fn import(client: &Kubelet<impl Transport>, arguments: &ImageImport) -> Result<(), Failure> {
     let mut config: Map<String, Value> = match &arguments.config {
         Some(path) => {
             let text = std::fs::read(path).map_err(|error| Failure::from_error(path.display(), &error))?;
@@ -56,18 +72,18 @@ async fn import(client: &Client, arguments: &ImageImport) -> Result<(), Failure>
     send_archive(client, &arguments.file, &[("name", &arguments.name), ("config", &config)]).await
 }
 
-async fn load(client: &Client, arguments: &ImageLoad) -> Result<(), Failure> {
+async fn load(client: &Kubelet<impl Transport>, arguments: &ImageLoad) -> Result<(), Failure> {
     let name = arguments.name.as_deref().map(|name| ("name", name));
     send_archive(client, &arguments.file, name.as_slice()).await
 }
 
-async fn send_archive(client: &Client, path: &Path, parameters: &[(&str, &str)]) -> Result<(), Failure> {
+async fn send_archive(client: &Kubelet<impl Transport>, path: &Path, parameters: &[(&str, &str)]) -> Result<(), Failure> {
     let failure = |error: std::io::Error| Failure::from_error(path.display(), &error);
     let file = tokio::fs::File::open(path).await.map_err(failure)?;
     let stream = ReaderStream::with_capacity(file, 256 * 1024);
     let frames = futures::StreamExt::map(stream, |chunk| chunk.map(http_body::Frame::data));
-    let body = Body::wrap_body(StreamBody::new(frames));
-    let answer = request(client, Method::POST, &format!("images?{}", query(parameters)), body).await?;
+    let body = BodyExt::boxed_unsync(StreamBody::new(frames));
+    let answer = client.request(Method::POST, &format!("images?{}", query(parameters)), body).await?;
     let images: Vec<ImageRecord> =
         serde_json::from_slice(&answer).map_err(|error| Failure::from_error("the node's answer", &error))?;
     for image in images {
@@ -76,8 +92,8 @@ async fn send_archive(client: &Client, path: &Path, parameters: &[(&str, &str)])
     Ok(())
 }
 
-async fn list(client: &Client, format: Format) -> Result<(), Failure> {
-    let answer = request(client, Method::GET, "images", Body::empty()).await?;
+async fn list(client: &Kubelet<impl Transport>, format: Format) -> Result<(), Failure> {
+    let answer = client.request(Method::GET, "images", empty()).await?;
     let images: Vec<ImageRecord> =
         serde_json::from_slice(&answer).map_err(|error| Failure::from_error("the node's answer", &error))?;
     format.print(&images, || {
@@ -115,33 +131,43 @@ fn query(parameters: &[(&str, &str)]) -> String {
     text
 }
 
-/// One request to the node's kubelet endpoint.
-async fn request(client: &Client, method: Method, path: &str, body: Body) -> Result<Bytes, Failure> {
-    let node = crate::daemon::NODE_NAME;
-    let request = Request::builder()
-        .method(method)
-        .uri(format!("/api/v1/nodes/{node}/proxy/{path}"))
-        .header(http::header::CONTENT_TYPE, "application/octet-stream")
-        .body(body)
-        .map_err(|error| Failure::from_error("request", &error))?;
-    let response = client.send(request).await.map_err(|error| Failure::from_api("image", &error))?;
-    let status = response.status();
-    let bytes = response
-        .into_body()
-        .collect()
-        .await
-        .map_err(|error| Failure::from_api("image", &error))?
-        .to_bytes();
-    if status.is_success() {
-        return Ok(bytes);
+fn empty() -> Body {
+    Empty::new().map_err(|never| match never {}).boxed_unsync()
+}
+
+/// What a connector must be able to do.
+trait Transport: Connect + Clone + Send + Sync + 'static {}
+
+impl<C: Connect + Clone + Send + Sync + 'static> Transport for C {}
+
+impl<C: Transport> Kubelet<C> {
+    async fn request(&self, method: Method, path: &str, body: Body) -> Result<Bytes, Failure> {
+        let server = self.server.to_string();
+        let uri = format!("{}/api/v1/nodes/{}/proxy/{path}", server.trim_end_matches('/'), crate::daemon::NODE_NAME);
+        let request = Request::builder()
+            .method(method)
+            .uri(uri)
+            .header(http::header::CONTENT_TYPE, "application/octet-stream")
+            .body(body)
+            .map_err(|error| Failure::from_error("request", &error))?;
+        let response = self.client.request(request).await.map_err(|error| {
+            Failure::new(Kind::Unreachable, format!("image: {}", crate::exit::chain(&error)))
+                .with_hint("is the cluster running? `lotse status` tells")
+        })?;
+        let status = response.status();
+        let body = response.into_body().collect().await.map_err(|error| Failure::from_error("the node's answer", &error))?;
+        let bytes = body.to_bytes();
+        if status.is_success() {
+            return Ok(bytes);
+        }
+        let text = String::from_utf8_lossy(&bytes);
+        let message = serde_json::from_str::<Value>(&text)
+            .ok()
+            .and_then(|value| value["message"].as_str().map(str::to_owned))
+            .unwrap_or_else(|| text.trim().to_owned());
+        let kind = if status.as_u16() == 404 { Kind::NotFound } else { Kind::Failed };
+        Err(Failure::new(kind, message))
     }
-    let text = String::from_utf8_lossy(&bytes);
-    let message = serde_json::from_str::<Value>(&text)
-        .ok()
-        .and_then(|value| value["message"].as_str().map(str::to_owned))
-        .unwrap_or_else(|| text.trim().to_owned());
-    let kind = if status.as_u16() == 404 { Kind::NotFound } else { Kind::Failed };
-    Err(Failure::new(kind, message))
 }
 
 #[cfg(test)]

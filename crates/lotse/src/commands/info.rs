@@ -3,7 +3,7 @@
 use std::{
     collections::VecDeque,
     fs::File,
-    io::{BufRead, BufReader, Read, Seek, SeekFrom},
+    io::{BufRead, BufReader, Read, Seek, SeekFrom, Write},
     time::Duration,
 };
 
@@ -33,9 +33,10 @@ pub(crate) fn logs(profile: &Profile, arguments: &Logs) -> Result<(), Failure> {
     let path = profile.log();
     let failure = |error: std::io::Error| Failure::from_error(path.display(), &error);
     let mut file = File::open(&path).map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => {
-            Failure::new(Kind::NotFound, format!("profile {} has no log: it was never started with --detach", profile.name))
-        }
+        std::io::ErrorKind::NotFound => Failure::new(
+            Kind::NotFound,
+            format!("profile {} has no log: it was never started with --detach", profile.name),
+        ),
         _ => failure(error),
     })?;
     match arguments.tail {
@@ -68,11 +69,10 @@ fn copy(file: &mut File) -> std::io::Result<()> {
     let mut text = Vec::new();
     loop {
         text.clear();
-        file.by_ref().take(64 * 1024).read_to_end(&mut text)?;
+        Read::take(&mut *file, 64 * 1024).read_to_end(&mut text)?;
         if text.is_empty() {
             return Ok(());
         }
-        use std::io::Write;
         let mut out = std::io::stdout().lock();
         out.write_all(&text)?;
         out.flush()?;

@@ -11,7 +11,8 @@ use crate::{
 
 pub(crate) fn run(profile: &Profile, yes: bool) -> Result<(), Failure> {
     if !yes {
-        let message = format!("this deletes profile {} with all its volumes in {}", profile.name, profile.data_dir.display());
+        let message =
+            format!("this deletes profile {} with all its volumes in {}", profile.name, profile.data_dir.display());
         return Err(Failure::new(Kind::Usage, message).with_hint("say --yes to go on"));
     }
     super::down::run(profile, 120)?;

@@ -17,7 +17,9 @@ use crate::{
 pub(crate) async fn run(profile: &Profile, format: Format) -> Result<(), Failure> {
     let Some(pid) = profile.daemon() else {
         let data = json!({"profile": profile.name, "running": false, "dataDir": profile.data_dir});
-        format.print(&data, || format!("profile {} is not running (data in {})", profile.name, profile.data_dir.display()))?;
+        format.print(&data, || {
+            format!("profile {} is not running (data in {})", profile.name, profile.data_dir.display())
+        })?;
         return Err(Failure::new(Kind::Unreachable, format!("the cluster of profile {} is not running", profile.name))
             .with_hint("`lotse up --detach` starts it"));
     };
@@ -28,7 +30,8 @@ pub(crate) async fn run(profile: &Profile, format: Format) -> Result<(), Failure
     let applications = Api::<Application>::all(client.clone()).list(&ListParams::default()).await.map_err(failure)?;
     let node_ready = |node: &Node| {
         let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());
-        conditions.is_some_and(|list| list.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True"))
+        conditions
+            .is_some_and(|list| list.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True"))
     };
     let phase = |pod: &Pod| pod.status.as_ref().and_then(|status| status.phase.clone()).unwrap_or_default();
     let running = pods.items.iter().filter(|pod| phase(pod) == "Running").count();
@@ -72,7 +75,5 @@ pub(crate) async fn run(profile: &Profile, format: Format) -> Result<(), Failure
 /// The server's address from the kubeconfig.
 fn client_url(profile: &Profile) -> String {
     let kubeconfig = kube::config::Kubeconfig::read_from(profile.kubeconfig()).ok();
-    kubeconfig
-        .and_then(|config| config.clusters.first()?.cluster.clone()?.server)
-        .unwrap_or_default()
+    kubeconfig.and_then(|config| config.clusters.first()?.cluster.clone()?.server).unwrap_or_default()
 }

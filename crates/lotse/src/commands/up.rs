@@ -18,8 +18,11 @@ use crate::{
 pub(crate) fn run(name: &str, arguments: &Up) -> Result<(), Failure> {
     let started = Instant::now();
     if !nix::unistd::geteuid().is_root() {
-        return Err(Failure::new(Kind::Environment, "Lotse starts containers and sets up a network, which only root may")
-            .with_hint("run it with sudo"));
+        return Err(Failure::new(
+            Kind::Environment,
+            "Lotse starts containers and sets up a network, which only root may",
+        )
+        .with_hint("run it with sudo"));
     }
     let profile = Profile::create(name, arguments.data_dir.as_deref())?;
     let settings = Settings::resolve(&profile, &arguments.settings())?;

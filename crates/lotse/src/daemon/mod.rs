@@ -25,6 +25,7 @@ use lotse_runtime::Runtime;
 use lotse_store::{SqliteOptions, SqliteStore};
 use nix::fcntl::{Flock, FlockArg};
 use tokio::{net::TcpListener, signal::unix::SignalKind, task::JoinSet};
+use tokio_util::sync::CancellationToken;
 
 pub(crate) use background::{Report, spawn_background};
 
@@ -86,7 +87,8 @@ fn take_lock(profile: &Profile) -> Result<Flock<File>, Failure> {
         .map_err(|error| Failure::from_error(path.display(), &error))?;
     let mut file = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| {
         let message = format!("profile {} is running already: {} is in use", profile.name, profile.data_dir.display());
-        Failure::new(Kind::Environment, message).with_hint("`lotse status` shows it; `lotse up --profile NAME` starts another one")
+        Failure::new(Kind::Environment, message)
+            .with_hint("`lotse status` shows it; `lotse up --profile NAME` starts another one")
     })?;
     file.set_len(0)
         .and_then(|()| file.write_all(std::process::id().to_string().as_bytes()))
@@ -169,14 +171,15 @@ async fn serve(profile: &Profile, settings: &Settings, started: Instant, report:
     node_config.cluster_domain = CLUSTER_DOMAIN.to_owned();
     node_config.version = kubernetes_version();
     node_config.runtime_version = format!("lotse://{}", env!("CARGO_PKG_VERSION"));
-    let node = Node::new(&informers, runtime.clone(), network.clone(), node_config).streaming(Arc::new(lotse_streaming::Streaming));
+    let node = Node::new(&informers, runtime.clone(), network.clone(), node_config)
+        ;
     api.set_kubelet(node.router());
     let node = Arc::new(node);
 
     let controllers = lotse_controllers::Config {
         node_name: NODE_NAME.to_owned(),
         volumes_dir: data.join("volumes"),
-        ca_pem: api.pki().ca_pem().to_owned(),
+        ca_pem: api.pki().ca_certificate().to_owned(),
         cluster_domain: CLUSTER_DOMAIN.to_owned(),
         terminated_pods_limit: 1000,
     };
@@ -187,10 +190,10 @@ async fn serve(profile: &Profile, settings: &Settings, started: Instant, report:
         ranges: vec![cidr(profile.pod_network())?, cidr(profile.service_network())?],
         upstream: None,
     };
-    let delivery = lotse_delivery::Config {
-        mirrors: data.join("delivery"),
-        poll: Duration::from_secs(settings.poll_seconds),
-    };
+    let delivery =
+        lotse_delivery::Config { mirrors: data.join("delivery"), poll: Duration::from_secs(settings.poll_seconds) };
+    let drain = CancellationToken::new();
+    let draining = drain.clone();
     let mut running = JoinSet::new();
     {
         let (node, informers) = (node.clone(), informers.clone());
@@ -200,7 +203,7 @@ async fn serve(profile: &Profile, settings: &Settings, started: Instant, report:
         parts.spawn(part("delivery", lotse_delivery::run(informers.clone(), delivery)));
         let for_dns = informers.clone();
         parts.spawn(async move { ("DNS", outcome(lotse_network::run_dns(dns, for_dns).await)) });
-        parts.spawn(async move { ("edge", outcome(edge.run(informers).await)) });
+        parts.spawn(async move { ("edge", outcome(edge.run(informers, draining).await)) });
     }
     let node_ready = readiness::wait_for_node(&informers, NODE_NAME, Duration::from_secs(30), started);
     let stop = tokio::select! {
@@ -214,6 +217,8 @@ async fn serve(profile: &Profile, settings: &Settings, started: Instant, report:
         stop = stop.next() => stop,
         ended = parts.join_next() => return Err(ended_early(ended)),
     };
+    // The edge finishes what it has begun while the rest still works.
+    drain.cancel();
     if stop == Stop::Everything {
         tracing::info!("stopping the workloads");
         // The node stops acting on its own before its pods are stopped, or it would start them again.
@@ -251,7 +256,7 @@ pub(crate) fn remove_traces(profile: &Profile) -> Result<(), Failure> {
                     .map_err(|error| Failure::from_error(format!("pod {}", pod.spec.name), &error))?;
             }
         }
-        lotse_node::unmount_volumes(&profile.data_dir.join("node"))
+        lotse_node::unmount_below(&profile.data_dir.join("node"))
             .map_err(|error| Failure::from_error("volumes", &error))?;
         if profile.data_dir.join("network").exists() {
             let config = lotse_network::Config {
@@ -288,7 +293,8 @@ async fn listen(what: &str, flag: &str, port: u16) -> Result<TcpListener, Failur
             std::io::ErrorKind::AddrInUse => format!("port {port} for {what} is taken by another program"),
             _ => format!("cannot listen on port {port} for {what}: {error}"),
         };
-        Failure::new(Kind::Environment, message).with_hint(format!("choose another port with {flag}, or stop the other program"))
+        Failure::new(Kind::Environment, message)
+            .with_hint(format!("choose another port with {flag}, or stop the other program"))
     })
 }
 

@@ -8,12 +8,19 @@ const OLDEST_KERNEL: (u32, u32) = (5, 10);
 /// Refuses with everything that is missing at once.
 pub(super) fn check() -> Result<(), Failure> {
     if !nix::unistd::geteuid().is_root() {
-        return Err(Failure::new(Kind::Environment, "Lotse starts containers and sets up a network, which only root may")
-            .with_hint("run it with sudo"));
+        return Err(Failure::new(
+            Kind::Environment,
+            "Lotse starts containers and sets up a network, which only root may",
+        )
+        .with_hint("run it with sudo"));
     }
-    let release = nix::sys::utsname::uname().map(|name| name.release().to_string_lossy().into_owned()).unwrap_or_default();
+    let release =
+        nix::sys::utsname::uname().map(|name| name.release().to_string_lossy().into_owned()).unwrap_or_default();
     if let Some(found) = kernel_version(&release).filter(|found| *found < OLDEST_KERNEL) {
-        let message = format!("kernel {}.{} is too old: {}.{} or newer is needed", found.0, found.1, OLDEST_KERNEL.0, OLDEST_KERNEL.1);
+        let message = format!(
+            "kernel {}.{} is too old: {}.{} or newer is needed",
+            found.0, found.1, OLDEST_KERNEL.0, OLDEST_KERNEL.1
+        );
         return Err(Failure::new(Kind::Environment, message).with_hint("update the operating system"));
     }
     let filesystems = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();

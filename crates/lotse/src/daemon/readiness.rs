@@ -27,7 +27,8 @@ pub(super) async fn wait_for_node(
         }
     };
     tokio::time::timeout(timeout, ready).await.map_err(|_| {
-        Failure::new(Kind::TimedOut, format!("the node is not ready after {timeout:?}")).with_hint("the log above says why")
+        Failure::new(Kind::TimedOut, format!("the node is not ready after {timeout:?}"))
+            .with_hint("the log above says why")
     })?;
     Ok(started.elapsed())
 }

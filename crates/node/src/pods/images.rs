@@ -24,6 +24,14 @@ use crate::{
 // === impl Shared ===
 
 impl Shared {
+    /// Tries images again that were not to be had, because something has changed: another image is in the store.
+    pub(crate) fn retry_pulls(&self) {
+        for entry in self.entries().values() {
+            entry.memory().images.retain(|_, state| !matches!(state, ImageState::Failed { .. }));
+        }
+        self.trigger_all();
+    }
+
     /// Decides at once where it can; a pull goes on in the background and looks at the pod again when it is done.
     pub(super) fn ensure_image(self: &Arc<Self>, pod: &Arc<Pod>, entry: &Arc<Entry>, container: &Container) {
         let (name, image) = (container.name.clone(), container.image.clone().unwrap_or_default());

@@ -9,6 +9,7 @@ use kube::{
     Api,
     api::{DeleteParams, Preconditions},
 };
+use lotse_client::Key;
 use lotse_runtime::ContainerState;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -46,6 +47,12 @@ impl Shared {
             shared.trigger(&entry.key);
         });
         tasks.termination = Some((AbortOnDropHandle::new(task), deadline));
+    }
+
+    /// Stops all containers of a pod by `deadline`, hooks included, and returns when they have ended.
+    pub(crate) async fn stop_containers(self: &Arc<Self>, pod: &Pod, uid: &str, deadline: Timestamp) {
+        let entry = self.entry(&Key::of(pod), uid);
+        self.stop_in_order(pod, &entry, deadline).await;
     }
 
     async fn stop_in_order(&self, pod: &Pod, entry: &Entry, deadline: Timestamp) {

@@ -137,7 +137,7 @@ pub(crate) struct NewLayer<'a> {
 }
 
 impl ImageStore {
-    /// Opens or makes the store and deletes what a crash has left.
+    /// Opens or makes the store and deletes what a crash, or an import that failed, has left.
     pub(crate) fn open(root: &Path, limits: ImageLimits) -> Result<Self, Error> {
         remove_tree(&root.join("tmp"))?;
         for directory in ["tmp", "layers", "layers/0", "blobs/sha256"] {
@@ -147,6 +147,7 @@ impl ImageStore {
         let index: Index = durable::read_json(&root.join("index.json"))?.unwrap_or_default();
         let store =
             Self { root, limits, state: Mutex::new(State { index, ..State::default() }), unpacking: Mutex::new(()) };
+        store.collect()?;
         store.sweep()?;
         Ok(store)
     }
@@ -386,16 +387,28 @@ impl ImageStore {
             }
             index.images.remove(&id);
         }
-        let used: BTreeSet<&Digest> =
-            index.images.values().flat_map(|record| &record.chain).chain(state.pins.keys()).collect();
-        let unused: Vec<Digest> = index.layers.keys().filter(|link| !used.contains(link)).cloned().collect();
-        let directories: Vec<u64> =
-            unused.iter().filter_map(|link| index.layers.remove(link)).map(|layer| layer.directory).collect();
+        let directories = forget_unused(&mut index, &state.pins);
         self.save(&mut state, index)?;
         drop(state);
         if whole {
             let _ = fs::remove_file(self.root.join("blobs/sha256").join(id.hex()));
         }
+        self.delete_layers(directories)
+    }
+
+    /// Deletes layers that no image and no running pull or import needs. Blocks.
+    pub(crate) fn collect(&self) -> Result<(), Error> {
+        let mut state = self.state();
+        let mut index = state.index.clone();
+        let directories = forget_unused(&mut index, &state.pins);
+        if !directories.is_empty() {
+            self.save(&mut state, index)?;
+        }
+        drop(state);
+        self.delete_layers(directories)
+    }
+
+    fn delete_layers(&self, directories: Vec<u64>) -> Result<(), Error> {
         // Out of the way first: a number is never used again, and what a crash leaves is swept at the next start.
         for directory in directories {
             let path = self.root.join("layers").join(directory.to_string());
@@ -403,6 +416,13 @@ impl ImageStore {
         }
         Ok(())
     }
+}
+
+/// Takes layers out of the index that nothing needs; returns their directories.
+fn forget_unused(index: &mut Index, pins: &HashMap<Digest, usize>) -> Vec<u64> {
+    let used: BTreeSet<&Digest> = index.images.values().flat_map(|record| &record.chain).chain(pins.keys()).collect();
+    let unused: Vec<Digest> = index.layers.keys().filter(|link| !used.contains(link)).cloned().collect();
+    unused.iter().filter_map(|link| index.layers.remove(link)).map(|layer| layer.directory).collect()
 }
 
 /// A temporary directory that may have something mounted in it.

@@ -108,7 +108,7 @@ impl Container {
             terminal,
             attachments: Vec::new(),
         };
-        if let Err(error) = durable::write_json(&container.directory.join("started.json"), &record) {
+        if let Err(error) = durable::replace_json(&container.directory.join("started.json"), &record) {
             discard(pod, id, &container.cgroup);
             return Err(error.chain());
         }
@@ -268,7 +268,7 @@ impl Container {
             finished: Timestamp::now(),
         };
         // Without the file the daemon still learns of the end and reports it as lost.
-        let _ = durable::write_json(&self.directory.join("exit.json"), &exit);
+        let _ = durable::replace_json(&self.directory.join("exit.json"), &exit);
         code
     }
 

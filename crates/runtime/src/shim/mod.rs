@@ -7,6 +7,7 @@
 mod container;
 mod executor;
 mod log;
+mod memory;
 pub(crate) mod protocol;
 mod server;
 mod setup;

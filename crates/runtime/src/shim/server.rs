@@ -13,6 +13,7 @@ use std::{
         },
     },
     path::PathBuf,
+    time::{Duration, Instant},
 };
 
 use nix::{
@@ -31,6 +32,7 @@ use nix::{
 use super::{
     Arguments,
     container::{ClientStreams, Container, exec, exit_code, state_root},
+    memory,
     protocol::{self, Request, Response, ShimIdentity},
     setup::Sandbox,
 };
@@ -38,6 +40,10 @@ use crate::{Error, durable, error::IoContext, process_identity::ProcessIdentity}
 
 /// Most connections at a time; the daemon needs one and one for each open session.
 const CONNECTIONS: usize = 256;
+
+/// Time after the last request or exit until memory is given back. Containers' output does not count: it needs little, and
+/// one that always writes must not put it off for ever.
+const REST: Duration = Duration::from_secs(1);
 
 /// What a connection is for.
 enum Purpose {
@@ -68,6 +74,8 @@ pub(super) struct Server {
     connections: BTreeMap<u64, Connection>,
     next_connection: u64,
     containers: BTreeMap<String, Container>,
+    /// When to give memory back; `None` while there is nothing new to give.
+    rest_at: Option<Instant>,
 }
 
 /// What became ready.
@@ -100,7 +108,7 @@ impl Server {
         listener.set_nonblocking(true).context(listening)?;
         let process = ProcessIdentity::of(std::process::id())
             .ok_or_else(|| Error::InvalidInput { message: "/proc does not show this process".into() })?;
-        durable::write_json(&arguments.directory.join("shim.json"), &ShimIdentity { process, pause: sandbox.pause })?;
+        durable::replace_json(&arguments.directory.join("shim.json"), &ShimIdentity { process, pause: sandbox.pause })?;
         Ok(Self {
             directory: arguments.directory.clone(),
             socket: arguments.socket.clone(),
@@ -111,6 +119,7 @@ impl Server {
             connections: BTreeMap::new(),
             next_connection: 0,
             containers: BTreeMap::new(),
+            rest_at: Some(Instant::now() + REST),
         })
     }
 
@@ -130,6 +139,10 @@ impl Server {
                 }
             }
             self.reap();
+            if self.rest_at.is_some_and(|at| Instant::now() >= at) {
+                self.rest_at = None;
+                memory::give_back();
+            }
             if !self.directory.exists() {
                 let _ = fs::remove_file(&self.socket);
                 return Ok(());
@@ -155,7 +168,12 @@ impl Server {
                 meaning.push(Ready::Output(id.clone(), descriptor));
             }
         }
-        match poll(&mut descriptors, PollTimeout::NONE) {
+        let timeout = self.rest_at.map_or(PollTimeout::NONE, |at| {
+            // Rounded up, so as not to wake before the time.
+            let rest = at.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
+            PollTimeout::try_from(rest).unwrap_or(PollTimeout::MAX)
+        });
+        match poll(&mut descriptors, timeout) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(error) => return Err(error).context(|| "waiting for events"),
         }
@@ -216,6 +234,7 @@ impl Server {
     }
 
     fn answer(&mut self, number: u64, request: Request) {
+        self.rest_at = Some(Instant::now() + REST);
         let failed = |message: String| Response::Failed { message };
         let response = match request {
             Request::Subscribe => {
@@ -308,6 +327,7 @@ impl Server {
     }
 
     fn ended(&mut self, pid: i32, status: WaitStatus) {
+        self.rest_at = Some(Instant::now() + REST);
         let id = self.containers.iter().find(|(_, container)| container.pid == pid).map(|(id, _)| id.clone());
         if let Some((id, mut container)) = id.and_then(|id| self.containers.remove_entry(&id)) {
             let watches =

@@ -17,6 +17,9 @@ use tokio::io::AsyncReadExt;
 
 pub const IMAGE: &str = "localhost/busybox:test";
 
+/// Runs the tests with another shim, e.g. `target/debug/lotse shim` by its absolute path.
+const SHIM: &str = "LOTSE_RUNTIME_TEST_SHIM";
+
 /// The archive of a root file system with busybox.
 pub fn rootfs() -> &'static Path {
     static ARCHIVE: OnceLock<(TempDir, PathBuf)> = OnceLock::new();
@@ -74,7 +77,10 @@ pub fn rootfs() -> &'static Path {
 pub fn config(directory: &Path) -> Config {
     let name = directory.file_name().unwrap().to_str().unwrap();
     let mut config = Config::new(directory.join("root"), directory.join("run"), format!("/lotse-test-{name}"));
-    config.shim = vec![env!("CARGO_BIN_EXE_lotse-runtime-shim").into()];
+    config.shim = match std::env::var(SHIM) {
+        Ok(command) => command.split(' ').map(Into::into).collect(),
+        Err(_) => vec![env!("CARGO_BIN_EXE_lotse-runtime-shim").into()],
+    };
     config
 }
 
@@ -142,6 +148,14 @@ impl Machine {
 
 fn is_zombie(pid: u32) -> bool {
     fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.contains(") Z "))
+}
+
+/// Exit code, signal and whether it was for memory.
+pub fn exit(state: &ContainerState) -> (i32, Option<i32>, bool) {
+    match state {
+        ContainerState::Exited { code, signal, out_of_memory, .. } => (*code, *signal, *out_of_memory),
+        other => panic!("{other:?}"),
+    }
 }
 
 pub fn pod(uid: &str) -> PodSpec {

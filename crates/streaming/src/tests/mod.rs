@@ -1,0 +1,4 @@
+//! The protocols against real clients over loopback sockets: real processes behind exec, real sockets behind port-forward.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod server;
