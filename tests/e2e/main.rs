@@ -15,7 +15,15 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
     let trials = [students::trials(), kubectl::trials(), lifecycle::trials(), refusals::trials()].concat_trials();
-    libtest_mimic::run(&arguments, trials).exit_code()
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    // Left over when only some of the claims were asked for.
+    students::finish();
+    kubectl::finish();
+    for directory in [lotse_e2e::state_dir(), lotse_e2e::run_dir()] {
+        // Not there if nothing was started.
+        let _ = std::fs::remove_dir_all(directory);
+    }
+    conclusion.exit_code()
 }
 
 /// Joins the groups in order.

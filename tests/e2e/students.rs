@@ -2,14 +2,14 @@
 
 use std::{
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::Duration,
 };
 
 use libtest_mimic::Trial;
-use lotse_e2e::{Cluster, Options, Repository, project};
+use lotse_e2e::{Cluster, Options, Repository, Shared, project};
 use serde_json::Value;
 
 use crate::claim;
@@ -21,19 +21,15 @@ struct System {
     repository: Repository,
 }
 
-static SYSTEM: Mutex<Option<System>> = Mutex::new(None);
-
-fn system() -> MutexGuard<'static, Option<System>> {
-    let mut guard = SYSTEM.lock().unwrap_or_else(PoisonError::into_inner);
-    if guard.is_none() {
-        *guard = Some(System::start());
-    }
-    guard
-}
+static SYSTEM: Shared<System> = Shared::new(System::start);
 
 fn with_system(test: impl FnOnce(&System)) {
-    let guard = system();
-    test(guard.as_ref().expect("started above"));
+    SYSTEM.with(test);
+}
+
+/// Takes the system down.
+pub(crate) fn finish() {
+    SYSTEM.finish();
 }
 
 pub(crate) fn trials() -> Vec<Trial> {
@@ -51,7 +47,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         claim("deleting_the_application_keeps_the_claims_and_creating_it_again_finds_the_data", || {
             with_system(delete_application);
             // The last claim: the cluster goes with it.
-            *SYSTEM.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            finish();
         }),
     ]
 }

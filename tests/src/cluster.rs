@@ -1,16 +1,16 @@
 //! A cluster of a test's own: its profile, ports and directories; gone when the test is.
 
 use std::{
-    ffi::OsStr,
+    ffi::OsString,
     net::TcpListener,
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::{Answer, binary, image, run, wait_until};
+use crate::{Answer, Background, binary, busybox, image, run, wait_until};
 
 /// How a cluster is to be started.
 #[derive(Clone, Debug, Default)]
@@ -32,10 +32,15 @@ pub struct Cluster {
     data: TempDir,
 }
 
-/// Where the profiles of tests are registered, so that they get networks of their own and none of the machine's clusters is
-/// touched.
-const STATE_DIR: &str = "/tmp/lotse-e2e";
-const RUN_DIR: &str = "/run/lotse-e2e";
+/// Where the profiles of this process are registered, so that none of the machine's clusters is touched.
+pub fn state_dir() -> PathBuf {
+    std::env::temp_dir().join(format!("lotse-e2e-state-{}", std::process::id()))
+}
+
+/// Sockets of the clusters of this process.
+pub fn run_dir() -> PathBuf {
+    PathBuf::from(format!("/run/lotse-e2e-{}", std::process::id()))
+}
 
 impl Cluster {
     /// Starts a cluster and waits until it is ready.
@@ -69,7 +74,9 @@ impl Cluster {
     #[track_caller]
     pub fn lotse(&self, arguments: &[&str]) -> Answer {
         let profile = ["--profile", self.profile.as_str()];
-        run(binary("lotse"), arguments.iter().chain(&profile), "", &environment())
+        let environment = environment();
+        let environment = environment.each_ref().map(|(name, value)| (*name, value.as_os_str()));
+        run(binary("lotse"), arguments.iter().chain(&profile), "", &environment)
     }
 
     /// Runs kubectl as the administrator.
@@ -81,10 +88,29 @@ impl Cluster {
     /// Runs kubectl with something on its standard input.
     #[track_caller]
     pub fn kubectl_with(&self, arguments: &[&str], input: &str) -> Answer {
-        let kubeconfig = self.kubeconfig();
-        let cache = self.data.path().join("kube");
-        let environment = [("KUBECONFIG", kubeconfig.as_os_str()), ("KUBECACHEDIR", cache.as_os_str()), ("HOME", self.data.path().as_os_str())];
+        let environment = self.kubectl_environment();
+        let environment = environment.each_ref().map(|(name, value)| (*name, value.as_os_str()));
         run("kubectl", arguments, input, &environment)
+    }
+
+    /// What kubectl needs to find the cluster, and to leave the user's own files alone.
+    pub fn kubectl_environment(&self) -> [(&'static str, OsString); 3] {
+        [
+            ("KUBECONFIG", self.kubeconfig().into()),
+            ("KUBECACHEDIR", self.data.path().join("kube").into()),
+            ("HOME", self.data.path().into()),
+        ]
+    }
+
+    /// A program that goes on beside the test, with the administrator's credentials in its environment.
+    #[track_caller]
+    pub fn background(&self, program: &str, arguments: &[&str]) -> Background {
+        Background::spawn(program, arguments, &self.kubectl_environment())
+    }
+
+    /// A directory of the test's own, gone with the cluster.
+    pub fn directory(&self) -> &Path {
+        self.data.path()
     }
 
     /// `kubectl apply` of a manifest.
@@ -134,6 +160,14 @@ impl Cluster {
         self.lotse(&["image", "import", &archive, "--config", &config, "--name", name]).ok();
     }
 
+    /// Imports an image with nothing but busybox and its links, users root and web (1000).
+    #[track_caller]
+    pub fn import_busybox(&self, name: &str) {
+        let (archive, config) = busybox::archive(self.data.path());
+        let (archive, config) = (archive.display().to_string(), config.display().to_string());
+        self.lotse(&["image", "import", &archive, "--config", &config, "--name", name]).ok();
+    }
+
     /// Waits until `condition` holds for this cluster; a failure shows pods, events and the daemon's last words.
     #[track_caller]
     pub fn wait(&self, what: &str, seconds: u64, mut condition: impl FnMut(&Self) -> bool) -> Duration {
@@ -168,14 +202,13 @@ impl Drop for Cluster {
     }
 }
 
-fn environment() -> [(&'static str, &'static OsStr); 3] {
+fn environment() -> [(&'static str, OsString); 3] {
     [
-        ("LOTSE_STATE_DIR", OsStr::new(STATE_DIR)),
-        ("LOTSE_RUN_DIR", OsStr::new(RUN_DIR)),
-        ("LOTSE_CONFIG", OsStr::new("/nonexistent")),
+        ("LOTSE_STATE_DIR", state_dir().into()),
+        ("LOTSE_RUN_DIR", run_dir().into()),
+        ("LOTSE_CONFIG", OsString::from("/nonexistent")),
     ]
 }
-
 
 /// Ports that nobody listens on now.
 #[track_caller]

@@ -3,13 +3,18 @@
 //! A failing expectation panics with everything that the command printed: these are tests, and the panic is the report.
 #![allow(clippy::panic, clippy::missing_panics_doc)]
 
+mod background;
+mod busybox;
 mod cluster;
 mod command;
 mod repository;
+mod shared;
 
-pub use cluster::{Cluster, Options};
+pub use background::Background;
+pub use cluster::{Cluster, Options, run_dir, state_dir};
 pub use command::{Answer, run, wait_until};
 pub use repository::Repository;
+pub use shared::Shared;
 
 use std::path::PathBuf;
 

@@ -23,14 +23,21 @@ use crate::{
     Error,
     application::*,
     compare::{self, Cache, Compared, Desired},
+    credentials,
     file_events::FileEvents,
-    git::{Credentials, Location},
-    health::{self, HealthStatus},
+    git::Location,
+    health::HealthStatus,
     live::{Live, ObjectId, Tracked},
+    operation::{
+        fail_operation, failure_message, finish, keep_transition_times, merge_results, previous_results, record,
+        running_revision, set_message,
+    },
     plan::{self, Decision, Situation},
     project::{self, Target},
     sources::{Rendered, Sources, WORKTREE},
+    summary::{prunable, worst_health},
     sync::{self, Permissions, Progress},
+    webhook,
 };
 
 /// How delivery is set up.
@@ -48,46 +55,71 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 const DEGRADED_INTERVAL: Duration = Duration::from_secs(5);
 /// Identical comparisons are repeated this seldom when there are file events; they are a safety net only.
 const SAFETY_INTERVAL: Duration = Duration::from_secs(180);
-/// History entries that are kept unless the Application says otherwise.
-const HISTORY: usize = 10;
 
 type Trigger = Box<dyn Fn(Key) + Send + Sync>;
 
-/// Runs delivery until the returned future is dropped.
-pub async fn run(informers: Informers, config: Config) {
-    let applications = informers.get::<Application>();
-    // The driver needs the controller and the controller the driver's trigger: it is filled in once both exist.
-    let trigger: Arc<OnceLock<Trigger>> = Arc::default();
-    let changed = {
-        let trigger = trigger.clone();
-        move |key: Key| {
+/// Continuous delivery, not yet running. Cloning is cheap and means the same.
+#[derive(Clone)]
+pub struct Delivery {
+    informers: Informers,
+    sources: Sources,
+    /// The driver needs the controller and the controller the driver's trigger: it is filled in once both exist.
+    trigger: Arc<OnceLock<Trigger>>,
+}
+
+// === impl Delivery ===
+
+impl Delivery {
+    /// Delivery into the cluster behind `informers`.
+    pub fn new(informers: Informers, config: Config) -> Self {
+        Self { informers, sources: Sources::new(config.mirrors, config.poll), trigger: Arc::default() }
+    }
+
+    /// `POST /api/webhook` for Git servers: a push is looked at now instead of at the next poll.
+    pub fn webhook(&self) -> axum::Router {
+        let (sources, changed) = (self.sources.clone(), self.changed());
+        webhook::router(self.informers.clone(), move |key, url| {
+            sources.refresh(url);
+            changed(key);
+        })
+    }
+
+    fn changed(&self) -> impl Fn(Key) + Clone + Send + Sync + 'static {
+        let trigger = self.trigger.clone();
+        move |key| {
             if let Some(trigger) = trigger.get() {
                 trigger(key);
             }
         }
-    };
-    let controller = Controller {
-        client: informers.client().clone(),
-        applications: applications.clone(),
-        pods: informers.get::<Pod>(),
-        replica_sets: informers.get::<ReplicaSet>(),
-        secrets: informers.get::<Secret>(),
-        sources: Sources::new(config.mirrors, config.poll),
-        live: Live::new(informers.client().clone(), changed.clone()),
-        events: Mutex::new(FileEvents::new(changed)),
-        cache: Mutex::default(),
-        heals: Mutex::default(),
-    };
-    let driver = Driver::new(controller).concurrency(8).on_kind(&applications);
-    let _ = trigger.set(Box::new(driver.trigger()));
-    driver.run().await;
+    }
+
+    /// Runs until the returned future is dropped. To be called once.
+    pub async fn run(self) {
+        let (informers, changed) = (&self.informers, self.changed());
+        let applications = informers.get::<Application>();
+        let controller = Controller {
+            client: informers.client().clone(),
+            applications: applications.clone(),
+            pods: informers.get(),
+            replica_sets: informers.get(),
+            secrets: informers.get(),
+            sources: self.sources.clone(),
+            live: Live::new(informers.client().clone(), changed.clone()),
+            events: Mutex::new(FileEvents::new(changed)),
+            cache: Mutex::default(),
+            heals: Mutex::default(),
+        };
+        let driver = Driver::new(controller).concurrency(8).on_kind(&applications);
+        let _ = self.trigger.set(Box::new(driver.trigger()));
+        driver.run().await;
+    }
 }
 
-struct Controller {
+pub(crate) struct Controller {
     client: Client,
     applications: Informer<Application>,
-    pods: Informer<Pod>,
-    replica_sets: Informer<ReplicaSet>,
+    pub(crate) pods: Informer<Pod>,
+    pub(crate) replica_sets: Informer<ReplicaSet>,
     secrets: Informer<Secret>,
     sources: Sources,
     live: Live,
@@ -98,10 +130,10 @@ struct Controller {
 }
 
 /// Everything that one reconcile has seen.
-struct Observation {
-    rendered: Rendered,
-    targets: Vec<(Desired, Compared)>,
-    surplus: Vec<(ObjectId, Tracked)>,
+pub(crate) struct Observation {
+    pub(crate) rendered: Rendered,
+    pub(crate) targets: Vec<(Desired, Compared)>,
+    pub(crate) surplus: Vec<(ObjectId, Tracked)>,
 }
 
 impl Reconciler for Controller {
@@ -168,12 +200,6 @@ impl Reconciler for Controller {
 const OBSERVED_CONDITIONS: [&str; 5] =
     ["ComparisonError", "InvalidSpecError", "SyncError", "SharedResourceWarning", "SyncWarning"];
 
-/// A sync that is under way goes on with the revision that it began with, if it asked for one.
-fn running_revision(status: &ApplicationStatus) -> Option<&str> {
-    let state = status.operation_state.as_ref().filter(|state| state.phase == "Running")?;
-    Some(state.operation.sync.as_ref()?.revision.as_str())
-}
-
 impl Controller {
     /// Renders, completes and compares.
     async fn observe(
@@ -208,7 +234,10 @@ impl Controller {
         }
         let worktree = source.target_revision == WORKTREE;
         lock(&self.events).watch(key, &source.repo_url, worktree);
-        let rendered = self.sources.render(&source, revision, self.credentials(key, &source.repo_url)).await?;
+        let rendered = self
+            .sources
+            .render(&source, revision, credentials::find(&self.secrets.in_namespace(key.namespace()), &source.repo_url))
+            .await?;
         let desired = compare::desired(&self.live, key, spec, &rendered.manifests).await?;
         if let Some(project) = &project {
             for object in &desired {
@@ -411,117 +440,6 @@ impl Controller {
         })
     }
 
-    /// Fills the part of `status` that describes what was seen.
-    fn summarize(&self, spec: &ApplicationSpec, observation: &Observation, status: &mut ApplicationStatus) {
-        let mut resources = Vec::with_capacity(observation.targets.len());
-        let mut overall: Option<(HealthStatus, String)> = None;
-        let mut shared = Vec::new();
-        for (desired, compared) in &observation.targets {
-            let mut verdict = compared.health.clone();
-            if let Some(verdict) = &mut verdict
-                && matches!(verdict.status, HealthStatus::Progressing | HealthStatus::Degraded)
-                && let Some(cause) = self.blocker(&desired.id)
-            {
-                verdict.message = cause;
-            }
-            if let Some(verdict) = &verdict {
-                let worse = overall.as_ref().is_none_or(|(worst, _)| verdict.status > *worst);
-                if worse && verdict.status != HealthStatus::Healthy {
-                    let message = format!("{} {}: {}", desired.id.kind, desired.id.name, verdict.message);
-                    overall = Some((verdict.status, message.trim_end_matches(": ").to_owned()));
-                }
-            }
-            if let Some(owner) = &compared.other_owner {
-                shared.push(format!("{} {} is managed by Application {owner} too", desired.id.kind, desired.id.name));
-            }
-            let wave = plan::wave(&desired.object);
-            resources.push(ResourceStatus {
-                group: desired.id.group.clone(),
-                version: desired.gvk.version.clone(),
-                kind: desired.id.kind.clone(),
-                namespace: desired.id.namespace.clone(),
-                name: desired.id.name.clone(),
-                status: if compared.in_sync { "Synced" } else { "OutOfSync" }.to_owned(),
-                health: verdict.map(Into::into),
-                requires_pruning: false,
-                sync_wave: (wave != 0).then_some(wave),
-            });
-        }
-        for (id, tracked) in &observation.surplus {
-            resources.push(ResourceStatus {
-                group: id.group.clone(),
-                version: tracked.version.clone(),
-                kind: id.kind.clone(),
-                namespace: id.namespace.clone(),
-                name: id.name.clone(),
-                status: "OutOfSync".to_owned(),
-                requires_pruning: true,
-                ..ResourceStatus::default()
-            });
-        }
-        let in_sync = observation.targets.iter().all(|(_, compared)| compared.in_sync)
-            && observation.surplus.iter().all(|(_, tracked)| !prunable(tracked));
-        let hooks = observation
-            .rendered
-            .manifests
-            .iter()
-            .filter(|manifest| plan::annotation(&manifest.object, HOOK).is_some())
-            .count();
-        if hooks > 0 {
-            let message = format!("{hooks} hooks are left out: sync hooks are not supported yet");
-            status.conditions.push(Condition { kind: "SyncWarning".to_owned(), message, last_transition_time: None });
-        }
-        if let Some(first) = shared.first() {
-            status.conditions.push(Condition {
-                kind: "SharedResourceWarning".to_owned(),
-                message: first.clone(),
-                last_transition_time: None,
-            });
-        }
-        let (health, message) = overall.unwrap_or((HealthStatus::Healthy, String::new()));
-        status.health = Health { status: health.as_str().to_owned(), message };
-        status.sync = SyncStatus {
-            status: if in_sync { "Synced" } else { "OutOfSync" }.to_owned(),
-            revision: observation.rendered.commit.id.clone(),
-            compared_to: Some(ComparedTo {
-                source: spec.all_sources().first().map(|source| (*source).clone()).unwrap_or_default(),
-                destination: spec.destination.clone(),
-            }),
-        };
-        status.source_type = format!("{:?}", observation.rendered.source_type);
-        status.summary.images = sync::images(&observation.targets);
-        status.resources = resources;
-    }
-
-    /// Why the pods of a workload do not get ready.
-    fn blocker(&self, id: &ObjectId) -> Option<String> {
-        let owned_by = |owners: &[(String, String)], references: Option<&Vec<_>>| {
-            references.into_iter().flatten().any(
-                |reference: &k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference| {
-                    owners.iter().any(|(kind, name)| *kind == reference.kind && *name == reference.name)
-                },
-            )
-        };
-        let mut owners = vec![(id.kind.clone(), id.name.clone())];
-        for set in self.replica_sets.in_namespace(&id.namespace) {
-            if owned_by(&owners, set.metadata.owner_references.as_ref()) {
-                owners.push(("ReplicaSet".to_owned(), set.metadata.name.clone().unwrap_or_default()));
-            }
-        }
-        let mut causes: Vec<String> = self
-            .pods
-            .in_namespace(&id.namespace)
-            .iter()
-            .filter(|pod| {
-                let itself = id.kind == "Pod" && pod.metadata.name.as_deref() == Some(id.name.as_str());
-                itself || owned_by(&owners, pod.metadata.owner_references.as_ref())
-            })
-            .filter_map(|pod| health::blocker(pod))
-            .collect();
-        causes.sort_unstable();
-        causes.into_iter().next()
-    }
-
     /// The AppProject, unless it is the default one and does not exist as an object.
     async fn project(&self, key: &Key, spec: &ApplicationSpec) -> Result<Option<Value>, Error> {
         let name = if spec.project.is_empty() { project::DEFAULT } else { &spec.project };
@@ -539,31 +457,6 @@ impl Controller {
                 format!("AppProject {name:?} does not exist in namespace {}", key.namespace()),
             )),
         }
-    }
-
-    /// Credentials from the repository Secrets of the Application's namespace, as Argo CD keeps them: the longest URL wins.
-    fn credentials(&self, key: &Key, url: &str) -> Option<Credentials> {
-        let field = |secret: &Secret, name: &str| {
-            let bytes = secret.data.as_ref()?.get(name)?;
-            String::from_utf8(bytes.0.clone()).ok()
-        };
-        self.secrets
-            .in_namespace(key.namespace())
-            .iter()
-            .filter(|secret| {
-                let label =
-                    secret.metadata.labels.as_ref().and_then(|labels| labels.get("argocd.argoproj.io/secret-type"));
-                label.is_some_and(|kind| kind == "repository" || kind == "repo-creds")
-            })
-            .filter_map(|secret| {
-                let of = field(secret, "url")?;
-                let label = secret.metadata.labels.as_ref()?.get("argocd.argoproj.io/secret-type")?;
-                let matches = if label == "repository" { of == url } else { belongs(url, &of) };
-                let username = field(secret, "username").unwrap_or_else(|| "git".to_owned());
-                matches.then_some((of.len(), Credentials { username, password: field(secret, "password")? }))
-            })
-            .max_by_key(|(length, _)| *length)
-            .map(|(_, credentials)| credentials)
     }
 
     /// Deletes what the Application manages, then lets it go.
@@ -636,117 +529,8 @@ impl Controller {
     }
 }
 
-/// Whether `url` lies below the credential template `prefix`, on a path boundary.
-fn belongs(url: &str, prefix: &str) -> bool {
-    let prefix = prefix.trim_end_matches('/');
-    url.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-}
-
-fn prunable(tracked: &Tracked) -> bool {
-    !tracked.deleting && !plan::has_sync_option(tracked.sync_options.as_deref(), "Prune=false")
-}
-
-fn worst_health(observation: &Observation) -> HealthStatus {
-    let verdicts = observation.targets.iter().filter_map(|(_, compared)| compared.health.as_ref());
-    verdicts.map(|verdict| verdict.status).max().unwrap_or(HealthStatus::Healthy)
-}
-
 fn invalid(field: &'static str, message: impl Into<String>) -> Error {
     Error::InvalidSpec { field, message: message.into() }
-}
-
-fn finish(status: &mut ApplicationStatus, phase: &str, message: &str, now: Timestamp) {
-    if let Some(state) = &mut status.operation_state {
-        phase.clone_into(&mut state.phase);
-        message.clone_into(&mut state.message);
-        state.finished_at = Some(now);
-    }
-}
-
-fn fail_operation(status: &mut ApplicationStatus, application: &Application, message: &str, now: Timestamp) {
-    status.operation_state = Some(OperationState {
-        operation: application.operation.clone().unwrap_or_default(),
-        phase: "Error".to_owned(),
-        message: message.to_owned(),
-        started_at: Some(now),
-        finished_at: Some(now),
-        ..OperationState::default()
-    });
-}
-
-fn set_message(status: &mut ApplicationStatus, message: String) {
-    if let Some(state) = &mut status.operation_state {
-        state.message = message;
-    }
-}
-
-fn previous_results(status: &ApplicationStatus) -> Vec<ResourceResult> {
-    let state = status.operation_state.as_ref();
-    state.and_then(|state| state.sync_result.as_ref()).map(|result| result.resources.clone()).unwrap_or_default()
-}
-
-/// The newest result for an object replaces an older one.
-fn merge_results(results: &mut Vec<ResourceResult>, newer: Vec<ResourceResult>) {
-    for result in newer {
-        let same = |other: &ResourceResult| {
-            (&other.group, &other.kind, &other.namespace, &other.name)
-                == (&result.group, &result.kind, &result.namespace, &result.name)
-        };
-        match results.iter_mut().find(|other| same(other)) {
-            Some(slot) => *slot = result,
-            None => results.push(result),
-        }
-    }
-}
-
-fn failure_message(status: &ApplicationStatus) -> String {
-    let results = previous_results(status);
-    let failed: Vec<&ResourceResult> = results.iter().filter(|result| result.status == "SyncFailed").collect();
-    let first = failed.first().map(|result| format!("{} {}: {}", result.kind, result.name, result.message));
-    format!("{} of {} objects could not be synced: {}", failed.len(), results.len(), first.unwrap_or_default())
-}
-
-/// Adds to the history when something new was deployed.
-fn record(
-    status: &mut ApplicationStatus,
-    spec: &ApplicationSpec,
-    revision: &str,
-    source: Source,
-    initiated_by: Option<InitiatedBy>,
-    started: Timestamp,
-    by_user: bool,
-) {
-    let newest = status.history.last();
-    let same = newest.is_some_and(|entry| entry.revision == revision && entry.source == source);
-    if same && !by_user {
-        return;
-    }
-    let id = newest.map_or(0, |entry| entry.id + 1);
-    status.history.push(HistoryEntry {
-        id,
-        revision: revision.to_owned(),
-        deployed_at: Some(Timestamp::now()),
-        deploy_started_at: Some(started),
-        source,
-        initiated_by,
-    });
-    let limit = spec.revision_history_limit.unwrap_or(HISTORY).max(1);
-    if status.history.len() > limit {
-        status.history.drain(..status.history.len() - limit);
-    }
-}
-
-/// A condition that says the same as before has been there since before.
-fn keep_transition_times(previous: &[Condition], conditions: &mut [Condition], now: Timestamp) {
-    for condition in conditions.iter_mut().filter(|condition| condition.last_transition_time.is_none()) {
-        let before = previous.iter().find(|other| other.kind == condition.kind && other.message == condition.message);
-        condition.last_transition_time = before.and_then(|other| other.last_transition_time).or(Some(now));
-    }
-}
-
-/// Reads the Application called `key` without the cache, for tests and the command line.
-pub async fn get(client: &Client, key: &Key) -> Result<Option<Application>, kube::Error> {
-    Api::<Application>::namespaced(client.clone(), key.namespace()).get_opt(&key.name).await
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

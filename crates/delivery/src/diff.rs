@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use kube::{
-    Client,
+    Api, Client,
     api::{Patch, PatchParams},
 };
 use lotse_client::Key;
@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use crate::{
     Error,
+    application::Application,
     compare::{self, FIELD_MANAGER},
     live::Live,
     sources::Sources,
@@ -30,9 +31,14 @@ pub struct Difference {
     pub text: String,
 }
 
+/// Reads an Application without a cache.
+async fn get(client: &Client, key: &Key) -> Result<Option<Application>, kube::Error> {
+    Api::<Application>::namespaced(client.clone(), key.namespace()).get_opt(&key.name).await
+}
+
 /// Compares the repository of an Application with the cluster. Values of Secrets are never shown.
 pub async fn diff(client: &Client, key: &Key, mirrors: PathBuf) -> Result<Vec<Difference>, Error> {
-    let application = crate::controller::get(client, key)
+    let application = get(client, key)
         .await
         .map_err(|error| Error::api(format!("Application {key}"), error))?
         .ok_or_else(|| Error::InvalidSpec { field: "name", message: format!("there is no Application {key}") })?;

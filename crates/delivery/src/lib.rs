@@ -1,23 +1,27 @@
 //! Continuous delivery: Applications, Git, diff, sync, prune, health, history, rollback.
 //!
-//! [`run`] is the Application controller. Everything goes through a [`kube::Client`](kube::Client); it does not know whether
+//! [`Delivery`] runs the Application controller. Everything goes through a [`kube::Client`](kube::Client); it does not know whether
 //! the cluster is the embedded one.
 
 pub mod application;
 mod compare;
 mod controller;
+mod credentials;
 mod diff;
 mod error;
 mod file_events;
 pub mod git;
 pub mod health;
 mod live;
+mod operation;
 pub mod plan;
 pub mod project;
 mod sources;
+mod summary;
 mod sync;
+mod webhook;
 
-pub use controller::{Config, get, run};
+pub use controller::{Config, Delivery};
 pub use diff::{Difference, diff};
 pub use error::Error;
 pub use live::CONTROL_NAMESPACE;

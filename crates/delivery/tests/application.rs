@@ -1,142 +1,14 @@
 //! Applications against the real API server, in-process, and real Git repositories.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::{
-    path::{Path, PathBuf},
-    process::Command,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{path::Path, time::Duration};
 
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
-use kube::{
-    Api, Client,
-    api::{DeleteParams, Patch, PatchParams, PostParams},
-};
-use lotse_client::Informers;
-use lotse_delivery::{Config, application::Application};
-use lotse_store::{History, MemoryStore};
-use serde_json::{Value, json};
-use tempfile::TempDir;
+use kube::api::{DeleteParams, Patch, PatchParams};
+use serde_json::json;
 
-struct Setup {
-    client: Client,
-    directory: TempDir,
-    _api: lotse_api::ApiServer,
-    delivery: tokio::task::JoinHandle<()>,
-}
+mod setup;
 
-impl Drop for Setup {
-    fn drop(&mut self) {
-        self.delivery.abort();
-    }
-}
-
-impl Setup {
-    async fn new() -> Self {
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let directory = TempDir::new().unwrap();
-        let store = Arc::new(MemoryStore::new(History::default()).unwrap());
-        let api = lotse_api::ApiServer::new(store, lotse_api::Config::new(directory.path().join("pki"))).await.unwrap();
-        let client = api.client("admin", &["system:masters"]);
-        let informers = Informers::new(client.clone());
-        let config = Config { mirrors: directory.path().join("mirrors"), poll: Duration::from_secs(1) };
-        let delivery = tokio::spawn(lotse_delivery::run(informers, config));
-        for name in ["argocd", "web"] {
-            let namespaces: Api<Namespace> = Api::all(client.clone());
-            let namespace = serde_json::from_value(json!({"metadata": {"name": name}})).unwrap();
-            namespaces.create(&PostParams::default(), &namespace).await.unwrap();
-        }
-        Self { client, directory, _api: api, delivery }
-    }
-
-    fn repository(&self) -> PathBuf {
-        let path = self.directory.path().join("repository");
-        std::fs::create_dir_all(path.join("deploy")).unwrap();
-        git(&path, &["init", "--quiet", "--initial-branch=main"]);
-        path
-    }
-
-    fn applications(&self) -> Api<Application> {
-        Api::namespaced(self.client.clone(), "argocd")
-    }
-
-    fn config_maps(&self) -> Api<ConfigMap> {
-        Api::namespaced(self.client.clone(), "web")
-    }
-
-    async fn create(&self, repository: &Path, extra: Value) {
-        let mut object = json!({
-            "apiVersion": "argoproj.io/v1alpha1", "kind": "Application",
-            "metadata": {"name": "site", "namespace": "argocd", "finalizers": ["resources-finalizer.argocd.argoproj.io"]},
-            "spec": {
-                "project": "default",
-                "source": {"repoURL": repository, "path": "deploy", "targetRevision": "main"},
-                "destination": {"server": "https://kubernetes.default.svc", "namespace": "web"},
-                "syncPolicy": {"automated": {"prune": true, "selfHeal": true}},
-            },
-        });
-        merge(&mut object, extra);
-        let object: Application = serde_json::from_value(object).unwrap();
-        self.applications().create(&PostParams::default(), &object).await.unwrap();
-    }
-
-    async fn wait(&self, what: &str, condition: impl AsyncFn() -> bool) -> Duration {
-        let started = Instant::now();
-        while !condition().await {
-            if started.elapsed() > Duration::from_secs(20) {
-                let application = self.applications().get_opt("site").await.unwrap();
-                panic!("{what}: {}", serde_json::to_string_pretty(&application).unwrap());
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        started.elapsed()
-    }
-
-    async fn value_of(&self, name: &str) -> Option<String> {
-        self.config_maps().get_opt(name).await.unwrap()?.data?.get("key").cloned()
-    }
-
-    async fn status(&self) -> (String, String) {
-        let status = self.applications().get("site").await.unwrap().status.unwrap_or_default();
-        (status.sync.status, status.health.status)
-    }
-
-    async fn condition(&self) -> String {
-        let status = self.applications().get("site").await.unwrap().status.unwrap_or_default();
-        status.conditions.first().map(|condition| format!("{}: {}", condition.kind, condition.message)).unwrap_or_default()
-    }
-}
-
-fn merge(target: &mut Value, patch: Value) {
-    match (target, patch) {
-        (Value::Object(target), Value::Object(patch)) => {
-            for (name, value) in patch {
-                merge(target.entry(name).or_insert(Value::Null), value);
-            }
-        }
-        (target, patch) => *target = patch,
-    }
-}
-
-fn git(repository: &Path, arguments: &[&str]) {
-    let identity = ["-c", "user.name=Test", "-c", "user.email=test@example.org", "-c", "commit.gpgsign=false"];
-    let status = Command::new("git").args(identity).args(arguments).current_dir(repository).status().unwrap();
-    assert!(status.success(), "git {arguments:?}");
-}
-
-fn write(repository: &Path, file: &str, text: &str) {
-    std::fs::write(repository.join("deploy").join(file), text).unwrap();
-}
-
-fn commit(repository: &Path, message: &str) {
-    git(repository, &["add", "-A"]);
-    git(repository, &["commit", "--quiet", "--allow-empty", "-m", message]);
-}
-
-fn config_map(name: &str, value: &str) -> String {
-    format!("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {name}\ndata:\n  key: {value}\n")
-}
+use setup::*;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_commit_is_delivered_drift_is_healed_and_what_is_gone_is_pruned() {
@@ -216,7 +88,9 @@ async fn causes_of_trouble_stand_in_the_conditions() {
 async fn a_repository_that_does_not_exist_is_named() {
     let setup = Setup::new().await;
     setup.create(Path::new("/no/such/repository"), json!({})).await;
-    setup.wait("missing repository", async || setup.condition().await.contains("/no/such/repository: does not exist")).await;
+    setup
+        .wait("missing repository", async || setup.condition().await.contains("/no/such/repository: does not exist"))
+        .await;
     assert_eq!(setup.status().await.0, "Unknown");
 }
 
@@ -231,7 +105,11 @@ async fn a_definition_and_its_objects_arrive_in_one_sync_and_waves_are_kept() {
                 "properties": {"spec": {"type": "object", "properties": {"size": {"type": "integer"}}}}}}}]},
     });
     write(&repository, "z-definition.json", &definition.to_string());
-    write(&repository, "a-widget.yaml", "apiVersion: example.org/v1\nkind: Widget\nmetadata:\n  name: w\n  annotations:\n    argocd.argoproj.io/sync-wave: '2'\nspec:\n  size: 3\n");
+    write(
+        &repository,
+        "a-widget.yaml",
+        "apiVersion: example.org/v1\nkind: Widget\nmetadata:\n  name: w\n  annotations:\n    argocd.argoproj.io/sync-wave: '2'\nspec:\n  size: 3\n",
+    );
     commit(&repository, "first");
     setup.create(&repository, json!({})).await;
     setup.wait("sync", async || setup.status().await == ("Synced".to_owned(), "Healthy".to_owned())).await;

@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    mem::MaybeUninit,
     net::SocketAddr,
     pin::{Pin, pin},
     sync::{
@@ -34,6 +35,10 @@ use crate::{
 
 /// What a request head may be long at the most.
 const HEAD_MAX: usize = 32 << 10;
+
+/// How long a client may go on sending after the connection was closed on this side, and how much is taken at a time.
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_READS: usize = 32;
 
 /// What every connection needs.
 pub(crate) struct Server {
@@ -208,6 +213,8 @@ struct Guarded<S> {
     write_limit: Duration,
     head: Option<Pin<Box<Sleep>>>,
     write: Option<Pin<Box<Sleep>>>,
+    /// Runs once our half is closed.
+    linger: Option<Pin<Box<Sleep>>>,
 }
 
 // === impl Guarded ===
@@ -215,7 +222,7 @@ struct Guarded<S> {
 impl<S> Guarded<S> {
     fn new(stream: S, config: &Config, speaks: Speaks, requests: Arc<Requests>) -> Self {
         let head_limit = (speaks == Speaks::Http1).then_some(config.header_timeout);
-        Self { stream, requests, head_limit, write_limit: config.client_timeout, head: None, write: None }
+        Self { stream, requests, head_limit, write_limit: config.client_timeout, head: None, write: None, linger: None }
     }
 
     fn stalled(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
@@ -261,7 +268,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let outcome = Pin::new(&mut self.stream).poll_write(cx, buf);
         self.written(cx, outcome)
@@ -272,9 +279,33 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
         self.written(cx, outcome)
     }
 
+    /// Closes our half, then takes what is still on its way: a socket closed with unread input is reset, and the reset
+    /// overtakes the response (RFC 9112, section 9.6).
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let outcome = Pin::new(&mut self.stream).poll_shutdown(cx);
-        self.written(cx, outcome)
+        let this = &mut *self;
+        if this.linger.is_none() {
+            let outcome = Pin::new(&mut this.stream).poll_shutdown(cx);
+            match this.written(cx, outcome) {
+                Poll::Ready(Ok(())) => this.linger = Some(Box::pin(sleep(LINGER))),
+                other => return other,
+            }
+        }
+        let mut discarded = [MaybeUninit::uninit(); 8 << 10];
+        for _ in 0..LINGER_READS {
+            let mut buf = ReadBuf::uninit(&mut discarded);
+            match Pin::new(&mut this.stream).poll_read(cx, &mut buf) {
+                Poll::Ready(Ok(())) if !buf.filled().is_empty() => {}
+                Poll::Ready(_) => return Poll::Ready(Ok(())),
+                Poll::Pending => {
+                    let over = this.linger.as_mut().is_none_or(|linger| linger.as_mut().poll(cx).is_ready());
+                    return if over { Poll::Ready(Ok(())) } else { Poll::Pending };
+                }
+            }
+        }
+        // Much at once: the other connections of this thread come first.
+        let over = this.linger.as_mut().is_none_or(|linger| linger.as_mut().poll(cx).is_ready());
+        cx.waker().wake_by_ref();
+        if over { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
 
     fn poll_write_vectored(

@@ -17,8 +17,8 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::{
     annotations::{HashBy, Policy},
     body::{Progress, RequestBody},
-    proxy::{Client, Gateway, Refusal, endpoints_of, too_large},
-    respond,
+    proxy::{Client, Gateway, endpoints_of, too_large},
+    respond::{self, Refusal},
     table::{Backend, Endpoints, Route},
     upstream::{ConnectError, Endpoint, Lease, Need, SendError},
 };

@@ -21,7 +21,7 @@ use crate::{
     headers::{self, Forwarded},
     path::{self, NormalPath},
     registry::Registry,
-    respond,
+    respond::{self, Refusal},
     table::{Backend, Endpoints, Route, Served},
     tunnel::Tunnels,
     upstream::{Lease, Need},
@@ -50,9 +50,6 @@ pub(crate) struct Client {
     pub(crate) port: u16,
 }
 
-/// What the edge answers itself.
-pub(crate) type Refusal = Response<EdgeBody>;
-
 // === impl Gateway ===
 
 impl Gateway {
@@ -68,7 +65,8 @@ impl Gateway {
         let mut passage = None;
         let mut route = None;
         let response = match self.handle(client, parts, body, &mut route, &mut passage).await {
-            Ok(response) | Err(response) => response,
+            Ok(response) => response,
+            Err(refusal) => *refusal,
         };
         let metrics = route.as_ref().map_or(self.registry.metrics.unrouted(), |route: &Arc<Route>| &route.metrics);
         metrics.count(response.status(), began.elapsed());
@@ -103,10 +101,10 @@ impl Gateway {
             *passage = Some(limiter.pass(client.address).ok_or_else(refused)?);
         }
         let origin = policy.cors.as_ref().and_then(|cors| cors::admitted(cors, &parts.headers));
-        if let Some(cors) = &policy.cors {
-            if let Some(answer) = cors::preflight(cors, &parts.method, &parts.headers, origin.as_ref()) {
-                return Ok(answer);
-            }
+        if let Some(cors) = &policy.cors
+            && let Some(answer) = cors::preflight(cors, &parts.method, &parts.headers, origin.as_ref())
+        {
+            return Ok(answer);
         }
         self.authenticate(&route, &parts.headers).await?;
         redirected(policy, &path)?;
@@ -178,10 +176,10 @@ impl Gateway {
         let policy = &*route.policy;
         let endpoints = endpoints_of(&route)?;
         let has_body = !body.is_end_stream();
-        if let (Some(limit), Some(length)) = (policy.body_size, body.size_hint().exact()) {
-            if length > limit {
-                return Err(too_large(limit));
-            }
+        if let (Some(limit), Some(length)) = (policy.body_size, body.size_hint().exact())
+            && length > limit
+        {
+            return Err(too_large(limit));
         }
         let upgrade = headers::requested_upgrade(&parts.headers, &parts.method, parts.version, has_body);
         let on_upgrade = parts.extensions.remove::<OnUpgrade>().filter(|_| upgrade.is_some());

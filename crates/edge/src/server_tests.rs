@@ -284,7 +284,7 @@ async fn bodies_stream_both_ways_and_are_limited() {
 
 #[tokio::test]
 async fn no_request_fails_while_pods_die_and_come() {
-    let mut pods = vec![Pod::start().await, Pod::start().await];
+    let mut pods = [Pod::start().await, Pod::start().await];
     let edge = Running::start(&cluster(json!({}), &pods.iter().collect::<Vec<_>>())).await;
     let (stop, stopped) = watch::channel(false);
     let clients: Vec<_> = (0..16)

@@ -155,10 +155,10 @@ impl Endpoint {
 
     /// A connection for one request.
     pub(crate) async fn lease(self: &Arc<Self>, need: Need, within: Duration) -> Result<Lease, ConnectError> {
-        if need != Need::Own {
-            if let Some(lease) = self.reuse(need).await {
-                return Ok(lease);
-            }
+        if need != Need::Own
+            && let Some(lease) = self.reuse(need).await
+        {
+            return Ok(lease);
         }
         let sender = timeout(within, self.connect()).await.map_err(|_| ConnectError::Timeout(within)).flatten();
         match sender {

@@ -76,9 +76,9 @@ impl Profile {
         }
         let used: Vec<u8> = registry.profiles.values().map(|profile| profile.index).collect();
         let first = u8::from(name != DEFAULT);
-        let index = (first..MAX_PROFILES)
-            .find(|index| !used.contains(index))
-            .ok_or_else(|| Failure::new(Kind::Environment, format!("there are {MAX_PROFILES} profiles already")))?;
+        let index = free_index(first, &used, &local_addresses()).ok_or_else(|| {
+            Failure::new(Kind::Environment, "no network out of 10.42.0.0-10.169.0.0 is free".to_owned())
+        })?;
         let registered = Registered { index, data_dir: data_dir.unwrap_or_else(|| state_dir().join(name)) };
         registry.profiles.insert(name.to_owned(), registered.clone());
         registry.save()?;
@@ -123,12 +123,12 @@ impl Profile {
 
     /// 10.42.0.0 for the first profile, then every second /16.
     pub(crate) fn pod_network(&self) -> Ipv4Addr {
-        Ipv4Addr::new(10, 42 + 2 * self.index, 0, 0)
+        pod_network(self.index)
     }
 
     /// 10.43.0.0 for the first profile, then every second /16.
     pub(crate) fn service_network(&self) -> Ipv4Addr {
-        Ipv4Addr::new(10, 43 + 2 * self.index, 0, 0)
+        service_network(self.index)
     }
 
     /// Address of cluster DNS.
@@ -182,6 +182,28 @@ impl Registry {
         let text = serde_json::to_string_pretty(self).map_err(|error| Failure::from_error("profiles", &error))?;
         write_atomically(&Self::path(), text.as_bytes())
     }
+}
+
+/// The first place that no profile has and whose networks the machine is not in already, be it by another registry's
+/// profile (`LOTSE_STATE_DIR`), a VPN or another Kubernetes.
+fn free_index(first: u8, used: &[u8], taken: &[Ipv4Addr]) -> Option<u8> {
+    let is_taken = |network: Ipv4Addr| taken.iter().any(|address| address.octets()[..2] == network.octets()[..2]);
+    (first..MAX_PROFILES)
+        .find(|index| !used.contains(index) && !is_taken(pod_network(*index)) && !is_taken(service_network(*index)))
+}
+
+fn pod_network(index: u8) -> Ipv4Addr {
+    Ipv4Addr::new(10, 42 + 2 * index, 0, 0)
+}
+
+fn service_network(index: u8) -> Ipv4Addr {
+    Ipv4Addr::new(10, 43 + 2 * index, 0, 0)
+}
+
+/// Addresses of the machine's interfaces; none if the kernel does not tell.
+fn local_addresses() -> Vec<Ipv4Addr> {
+    let Ok(interfaces) = nix::ifaddrs::getifaddrs() else { return Vec::new() };
+    interfaces.filter_map(|interface| Some(interface.address?.as_sockaddr_in()?.ip())).collect()
 }
 
 fn check_name(name: &str) -> Result<(), Failure> {
@@ -246,6 +268,14 @@ mod tests {
         networks.sort_unstable();
         networks.dedup();
         assert_eq!(networks.len(), 2 * usize::from(MAX_PROFILES));
+    }
+
+    #[test]
+    fn networks_that_the_machine_is_in_already_are_left_alone() {
+        let taken = [Ipv4Addr::new(10, 44, 0, 1), Ipv4Addr::new(10, 47, 0, 10), Ipv4Addr::new(192, 168, 1, 1)];
+        assert_eq!(free_index(1, &[], &taken), Some(3));
+        assert_eq!(free_index(1, &[3], &taken), Some(4));
+        assert_eq!(free_index(0, &[], &taken), Some(0));
     }
 
     #[test]

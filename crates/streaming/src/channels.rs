@@ -46,14 +46,26 @@ pub(crate) enum Incoming {
 #[derive(Debug)]
 pub(crate) enum Outgoing {
     /// The stream is open (SPDY's SYN_REPLY).
-    Accept { channel: u32 },
-    Data { channel: u32, bytes: Bytes },
+    Accept {
+        channel: u32,
+    },
+    Data {
+        channel: u32,
+        bytes: Bytes,
+    },
     /// Nothing will follow (SPDY's FIN); WebSocket channels have no such signal towards the client.
-    Close { channel: u32 },
+    Close {
+        channel: u32,
+    },
     /// The stream is refused or given up (SPDY's RST_STREAM).
-    Reset { channel: u32, reason: Reset },
+    Reset {
+        channel: u32,
+        reason: Reset,
+    },
     /// The answer to a SPDY ping. WebSocket pings are the library's business.
-    Pong { id: u32 },
+    Pong {
+        id: u32,
+    },
 }
 
 /// Why a stream is reset.

@@ -1,10 +1,6 @@
 //! Exec and attach: connects a [`Session`] with the client's channels, whichever transport carries them.
 
-use std::{
-    future::pending,
-    io,
-    time::Duration,
-};
+use std::{future::pending, io, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Status, StatusCause, StatusDetails};
@@ -92,12 +88,7 @@ async fn converse(
         pending::<()>().await;
     };
     let outgoing = async {
-        tokio::join!(
-            exit,
-            forward(output, stdout, has_exited.clone()),
-            forward(errors, stderr, has_exited.clone())
-        )
-        .0
+        tokio::join!(exit, forward(output, stdout, has_exited.clone()), forward(errors, stderr, has_exited.clone())).0
     };
     tokio::select! {
         result = outgoing => result.map_err(|error| sentence(&error)),

@@ -63,7 +63,7 @@ pub(crate) fn config() -> WebSocketConfig {
 pub(crate) async fn channels<T>(
     io: T,
     encoding: Encoding,
-    readable: impl IntoIterator<Item = bool>,
+    readable: Vec<bool>,
 ) -> (Vec<Numbered>, impl Future<Output = Result<(), Error>>)
 where
     T: AsyncRead + AsyncWrite + Unpin + Send,

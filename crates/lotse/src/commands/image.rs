@@ -77,7 +77,11 @@ async fn load(client: &Kubelet<impl Transport>, arguments: &ImageLoad) -> Result
     send_archive(client, &arguments.file, name.as_slice()).await
 }
 
-async fn send_archive(client: &Kubelet<impl Transport>, path: &Path, parameters: &[(&str, &str)]) -> Result<(), Failure> {
+async fn send_archive(
+    client: &Kubelet<impl Transport>,
+    path: &Path,
+    parameters: &[(&str, &str)],
+) -> Result<(), Failure> {
     let failure = |error: std::io::Error| Failure::from_error(path.display(), &error);
     let file = tokio::fs::File::open(path).await.map_err(failure)?;
     let stream = ReaderStream::with_capacity(file, 256 * 1024);
@@ -155,7 +159,8 @@ impl<C: Transport> Kubelet<C> {
                 .with_hint("is the cluster running? `lotse status` tells")
         })?;
         let status = response.status();
-        let body = response.into_body().collect().await.map_err(|error| Failure::from_error("the node's answer", &error))?;
+        let body =
+            response.into_body().collect().await.map_err(|error| Failure::from_error("the node's answer", &error))?;
         let bytes = body.to_bytes();
         if status.is_success() {
             return Ok(bytes);

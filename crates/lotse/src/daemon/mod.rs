@@ -18,6 +18,7 @@ use std::{
 
 use lotse_api::ApiServer;
 use lotse_client::Informers;
+use lotse_delivery::Delivery;
 use lotse_edge::Edge;
 use lotse_network::{Cidr, Network};
 use lotse_node::Node;
@@ -156,23 +157,26 @@ async fn serve(profile: &Profile, settings: &Settings, started: Instant, report:
     let kubeconfig = api.kubeconfig(&cluster_name(profile), &url);
     write_atomically(&profile.kubeconfig(), kubeconfig.as_bytes())?;
 
+    let client = api.client("system:lotse", &COMPONENT_GROUPS);
+    let informers = Informers::new(client.clone());
+    let delivery = Delivery::new(
+        informers.clone(),
+        lotse_delivery::Config { mirrors: data.join("delivery"), poll: Duration::from_secs(settings.poll_seconds) },
+    );
     let mut parts: JoinSet<(&'static str, String)> = JoinSet::new();
     {
-        let api = api.clone();
-        parts.spawn(async move { ("API server", outcome(api.serve(api_listener).await)) });
+        let (api, webhook) = (api.clone(), delivery.webhook());
+        parts.spawn(async move { ("API server", outcome(api.serve_with(api_listener, webhook).await)) });
     }
     let api_ready = started.elapsed();
 
-    let client = api.client("system:lotse", &COMPONENT_GROUPS);
     objects::publish_dns(&client, profile.dns_address()).await?;
-    let informers = Informers::new(client);
     let runtime = Arc::new(join(runtime.await)?.map_err(|error| environment("container runtime")(&error))?);
     let mut node_config = lotse_node::Config::new(NODE_NAME, data.join("node"), data.join("logs"));
     node_config.cluster_domain = CLUSTER_DOMAIN.to_owned();
     node_config.version = kubernetes_version();
     node_config.runtime_version = format!("lotse://{}", env!("CARGO_PKG_VERSION"));
-    let node = Node::new(&informers, runtime.clone(), network.clone(), node_config)
-        ;
+    let node = Node::new(&informers, runtime.clone(), network.clone(), node_config);
     api.set_kubelet(node.router());
     let node = Arc::new(node);
 
@@ -190,8 +194,6 @@ async fn serve(profile: &Profile, settings: &Settings, started: Instant, report:
         ranges: vec![cidr(profile.pod_network())?, cidr(profile.service_network())?],
         upstream: None,
     };
-    let delivery =
-        lotse_delivery::Config { mirrors: data.join("delivery"), poll: Duration::from_secs(settings.poll_seconds) };
     let drain = CancellationToken::new();
     let draining = drain.clone();
     let mut running = JoinSet::new();
@@ -200,11 +202,11 @@ async fn serve(profile: &Profile, settings: &Settings, started: Instant, report:
         running.spawn(async move { node.run().await });
         parts.spawn(part("controllers", lotse_controllers::run(informers.clone(), controllers)));
         parts.spawn(part("services", lotse_network::run_services(network.clone(), informers.clone())));
-        parts.spawn(part("delivery", lotse_delivery::run(informers.clone(), delivery)));
+        parts.spawn(part("delivery", delivery.run()));
         let for_dns = informers.clone();
         parts.spawn(async move { ("DNS", outcome(lotse_network::run_dns(dns, for_dns).await)) });
-        parts.spawn(async move { ("edge", outcome(edge.run(informers, draining).await)) });
     }
+    let mut edge = tokio::spawn(edge.run(informers.clone(), draining));
     let node_ready = readiness::wait_for_node(&informers, NODE_NAME, Duration::from_secs(30), started);
     let stop = tokio::select! {
         ready = node_ready => {
@@ -212,13 +214,16 @@ async fn serve(profile: &Profile, settings: &Settings, started: Instant, report:
             tokio::select! {
                 stop = stop.next() => stop,
                 ended = parts.join_next() => return Err(ended_early(ended)),
+                ended = &mut edge => return Err(ended_early(Some(Ok(("edge", outcome(join(ended)?)))))),
             }
         }
         stop = stop.next() => stop,
         ended = parts.join_next() => return Err(ended_early(ended)),
+        ended = &mut edge => return Err(ended_early(Some(Ok(("edge", outcome(join(ended)?)))))),
     };
-    // The edge finishes what it has begun while the rest still works.
+    // The edge finishes what it has begun while the rest still works; it gives up by itself after its drain timeout.
     drain.cancel();
+    let _ = edge.await;
     if stop == Stop::Everything {
         tracing::info!("stopping the workloads");
         // The node stops acting on its own before its pods are stopped, or it would start them again.

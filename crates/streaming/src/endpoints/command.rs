@@ -32,12 +32,7 @@ const OFFER: Offer = Offer {
 };
 
 /// Serves exec or attach.
-pub(crate) fn command(
-    request: Request<Body>,
-    streams: Streams,
-    operation: Operation,
-    open: OpenSession,
-) -> Response {
+pub(crate) fn command(request: Request<Body>, streams: Streams, operation: Operation, open: OpenSession) -> Response {
     if !(streams.stdin || streams.stdout || streams.stderr) {
         return Refusal::bad_request("you must specify at least 1 of stdin, stdout, stderr").into_response();
     }
@@ -50,11 +45,7 @@ pub(crate) fn command(
 }
 
 fn format(protocol: &str) -> StatusFormat {
-    if protocol.starts_with("v4.") || protocol.starts_with("v5.") {
-        StatusFormat::Json
-    } else {
-        StatusFormat::Sentence
-    }
+    if protocol.starts_with("v4.") || protocol.starts_with("v5.") { StatusFormat::Json } else { StatusFormat::Sentence }
 }
 
 async fn over_web_socket(
@@ -66,7 +57,7 @@ async fn over_web_socket(
 ) -> Result<(), Error> {
     let encoding = Encoding { base64: protocol.contains("base64."), close_signal: protocol.starts_with("v5.") };
     // By number: standard input, output, error, status, size of the terminal.
-    let readable = [streams.stdin, false, false, false, streams.tty];
+    let readable = vec![streams.stdin, false, false, false, streams.tty];
     let (channels, driver) = websocket::channels(connection, encoding, readable).await;
     let Ok([stdin, stdout, stderr, error, resize]) = <[Numbered; 5]>::try_from(channels) else { return Ok(()) };
     let output = |channel: Numbered, wanted: bool| wanted.then_some(channel.output);
@@ -116,12 +107,7 @@ struct Expected {
 }
 
 /// Waits until the client has opened all streams that its request has announced; `None` if it has gone before.
-async fn collect(
-    mut acceptor: Acceptor,
-    streams: Streams,
-    resize: bool,
-    format: StatusFormat,
-) -> Option<Command> {
+async fn collect(mut acceptor: Acceptor, streams: Streams, resize: bool, format: StatusFormat) -> Option<Command> {
     let kinds = [
         ("error", true),
         ("stdin", streams.stdin),

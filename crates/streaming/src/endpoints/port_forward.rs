@@ -1,6 +1,6 @@
 //! Port-forward: how pairs of channels come about on SPDY, on SPDY inside WebSocket, and on plain WebSocket.
 
-use std::{collections::HashMap, sync::Arc};
+use std::collections::HashMap;
 
 use axum::{
     body::Body,
@@ -98,7 +98,7 @@ async fn over_web_socket(
     target: Target,
 ) -> Result<(), Error> {
     let encoding = Encoding { base64: protocol.contains("base64."), close_signal: false };
-    let readable = ports.iter().flat_map(|_| [true, false]);
+    let readable = ports.iter().flat_map(|_| [true, false]).collect();
     let (channels, driver) = websocket::channels(connection, encoding, readable).await;
     let mut channels = channels.into_iter();
     let mut pairs = Vec::with_capacity(ports.len());
@@ -179,12 +179,8 @@ async fn pair_up(partial: &mut HashMap<String, Partial>, opened: Opened) -> Resu
         None if is_error => opened.stream.to_string(),
         None => opened.stream.saturating_sub(2).to_string(),
     };
-    let pair = partial.entry(id.clone()).or_insert_with(|| Partial {
-        since: Instant::now(),
-        port,
-        data: None,
-        error: None,
-    });
+    let pair =
+        partial.entry(id.clone()).or_insert_with(|| Partial { since: Instant::now(), port, data: None, error: None });
     let slot = if is_error { &mut pair.error } else { &mut pair.data };
     if slot.is_some() || pair.port != port {
         return opened.refuse(Reset::Protocol).await.map(|()| None);
@@ -232,7 +228,9 @@ mod tests {
         for (uri, expected) in cases {
             match (ports(&uri.parse().unwrap()), expected) {
                 (Ok(ports), Ok(expected)) => assert_eq!(ports, expected),
-                (Err(refusal), Err(part)) => assert!(format!("{refusal:?}").replace('\\', "").contains(part), "{refusal:?}"),
+                (Err(refusal), Err(part)) => {
+                    assert!(format!("{refusal:?}").replace('\\', "").contains(part), "{refusal:?}")
+                }
                 (actual, expected) => panic!("{uri}: {actual:?} instead of {expected:?}"),
             }
         }

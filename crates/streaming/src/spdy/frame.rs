@@ -24,16 +24,40 @@ const HEADERS: u16 = 8;
 /// A frame. Header blocks are still compressed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Frame {
-    SynStream { stream: u32, fin: bool, block: Bytes },
-    SynReply { stream: u32, fin: bool, block: Bytes },
-    RstStream { stream: u32, status: u32 },
-    Ping { id: u32 },
-    GoAway { last: u32, status: u32 },
-    Headers { stream: u32, fin: bool, block: Bytes },
+    SynStream {
+        stream: u32,
+        fin: bool,
+        block: Bytes,
+    },
+    SynReply {
+        stream: u32,
+        fin: bool,
+        block: Bytes,
+    },
+    RstStream {
+        stream: u32,
+        status: u32,
+    },
+    Ping {
+        id: u32,
+    },
+    GoAway {
+        last: u32,
+        status: u32,
+    },
+    Headers {
+        stream: u32,
+        fin: bool,
+        block: Bytes,
+    },
     /// SETTINGS, WINDOW_UPDATE and unknown types: there is no flow control in Kubernetes' use of SPDY.
     Ignored,
     /// A data frame, or a piece of one: `fin` stands on the last piece only.
-    Data { stream: u32, fin: bool, bytes: Bytes },
+    Data {
+        stream: u32,
+        fin: bool,
+        bytes: Bytes,
+    },
 }
 
 /// What a peer may not send. The connection cannot go on after it: its state is unknown.

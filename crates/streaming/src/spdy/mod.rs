@@ -8,3 +8,12 @@ mod tunnel;
 pub(crate) use connection::{Acceptor, Opened, connection};
 pub(crate) use frame::ProtocolError;
 pub(crate) use tunnel::Tunnel;
+
+#[cfg(test)]
+pub(crate) mod testing {
+    //! A client's pieces.
+    pub(crate) use super::{
+        frame::{Decoder, Frame},
+        headers::{HeaderReader, tests::Compressor},
+    };
+}

@@ -69,10 +69,18 @@ impl Server {
 
     /// Whether the last process that was started still runs.
     pub(super) fn process_runs(&self) -> bool {
-        let pid = *self.seen.pids.lock().unwrap().last().unwrap();
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        !stat.is_empty() && !stat.contains(") Z ")
+        self.seen.pids.lock().unwrap().last().is_some_and(|pid| runs(*pid))
     }
+
+    /// How many of the processes that were started still run.
+    pub(super) fn running(&self) -> usize {
+        self.seen.pids.lock().unwrap().iter().filter(|pid| runs(**pid)).count()
+    }
+}
+
+fn runs(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    !stat.is_empty() && !stat.contains(") Z ")
 }
 
 fn resources() -> Value {
@@ -128,7 +136,8 @@ fn run(seen: &Arc<Seen>, command: &[String], streams: Streams) -> Result<Session
         stdout: child.stdout.take().map(|pipe| Box::new(pipe) as _),
         stderr: child.stderr.take().map(|pipe| Box::new(pipe) as _),
         resize: streams.tty.then(|| {
-            Box::new(move |columns, rows| seen.sizes.lock().unwrap().push((columns, rows))) as Box<dyn Fn(u16, u16) + Send + Sync>
+            Box::new(move |columns, rows| seen.sizes.lock().unwrap().push((columns, rows)))
+                as Box<dyn Fn(u16, u16) + Send + Sync>
         }),
         exit: Box::pin(async move { Ok(child.wait().await.unwrap().code().unwrap_or(137)) }),
     })
@@ -136,9 +145,20 @@ fn run(seen: &Arc<Seen>, command: &[String], streams: Streams) -> Result<Session
 
 async fn port_forward(request: Request<Body>) -> Response {
     let connect: Connect = Arc::new(|port| -> BoxFuture<'static, Result<TcpStream, String>> {
-        Box::pin(async move {
-            TcpStream::connect(("127.0.0.1", port)).await.map_err(|_| "connection refused".to_owned())
-        })
+        Box::pin(
+            async move { TcpStream::connect(("127.0.0.1", port)).await.map_err(|_| "connection refused".to_owned()) },
+        )
     });
     Streaming.port_forward(request, connect).await
+}
+
+/// Waits up to ten seconds for something to become true.
+pub(super) async fn eventually(what: &str, condition: impl Fn() -> bool) {
+    for _ in 0..1000 {
+        if condition() {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    panic!("not within 10 s: {what}");
 }
