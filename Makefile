@@ -33,7 +33,7 @@ test: ## Everything that must pass: format, lints, unit, integration and end-to-
 
 bench: ## The figures, each beside its peer's in the same run
 	@scripts/setup.sh bench
-	cargo build --release --locked -p lotse -p students
+	cargo build --release --locked -p lotse -p students -p lotse-bench
 	$(SUDO) scripts/images.sh $(TARGET)/release
 	$(SUDO) benches/run.sh $(TARGET)/release
 

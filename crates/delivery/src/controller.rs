@@ -401,7 +401,6 @@ impl Controller {
             Progress::Failed => {
                 let message = failure_message(status);
                 finish(status, "Failed", &message, now);
-                status.conditions.push(Condition { kind: "SyncError".to_owned(), message, last_transition_time: None });
                 let retry = spec.sync_policy.as_ref().and_then(|policy| policy.retry.as_ref());
                 Ok(Next::After(plan::retry_delay(retry, retry_count)))
             }

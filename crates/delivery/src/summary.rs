@@ -57,6 +57,11 @@ impl Controller {
                 ..ResourceStatus::default()
             });
         }
+        // A failure stays visible until a later sync has succeeded.
+        if let Some(failed) = status.operation_state.as_ref().filter(|state| state.phase == "Failed") {
+            let message = failed.message.clone();
+            status.conditions.push(Condition { kind: "SyncError".to_owned(), message, last_transition_time: None });
+        }
         let in_sync = observation.targets.iter().all(|(_, compared)| compared.in_sync)
             && observation.surplus.iter().all(|(_, tracked)| !prunable(tracked));
         let hooks = observation

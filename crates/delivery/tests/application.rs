@@ -38,9 +38,12 @@ async fn a_commit_is_delivered_drift_is_healed_and_what_is_gone_is_pruned() {
     commit(&repository, "third");
     setup.wait("pruning", async || setup.value_of("b").await.is_none()).await;
 
-    let status = setup.applications().get("site").await.unwrap().status.unwrap();
-    assert_eq!(status.history.len(), 3, "{:#?}", status.history);
-    assert_eq!(status.operation_state.unwrap().phase, "Succeeded");
+    setup
+        .wait("the history", async || {
+            let status = setup.applications().get("site").await.unwrap().status.unwrap();
+            status.history.len() == 3 && status.operation_state.is_some_and(|state| state.phase == "Succeeded")
+        })
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -19,6 +19,8 @@ use crate::{ContainerStats, Error, PodSpec, QosClass, Resources, error::IoContex
 pub(crate) const CPU_PERIOD: u64 = 100_000;
 /// Least CPU quota that the kernel takes, in microseconds.
 const LEAST_QUOTA: u64 = 1000;
+/// Controllers of version 1 in which every container has a group of its own.
+const CONTAINER_CONTROLLERS: [&str; 8] = ["blkio", "cpu", "cpuacct", "cpuset", "devices", "freezer", "memory", "pids"];
 /// Longest wait for killed processes to be gone.
 const KILL_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -94,6 +96,18 @@ impl Hierarchies {
     fn directories(&self, path: &str) -> impl Iterator<Item = PathBuf> {
         let path = path.trim_start_matches('/').to_owned();
         self.mounts.iter().map(move |hierarchy| hierarchy.point.join(&path))
+    }
+
+    /// Where a container's cgroup is in the hierarchies of version 1 in which `libcontainer` makes one, by mount point's name.
+    pub(crate) fn container_directories(&self, path: &str) -> Vec<(String, PathBuf)> {
+        let managed = |hierarchy: &&Hierarchy| {
+            hierarchy.controllers.iter().any(|controller| CONTAINER_CONTROLLERS.contains(&controller.as_str()))
+        };
+        let directory = |hierarchy: &Hierarchy| {
+            let name = hierarchy.point.file_name()?.to_str()?.to_owned();
+            Some((name, hierarchy.point.join(path.trim_start_matches('/'))))
+        };
+        self.mounts.iter().filter(managed).filter_map(directory).collect()
     }
 
     fn controller(&self, name: &str, path: &str) -> Option<PathBuf> {

@@ -275,6 +275,17 @@ async fn a_pod_may_share_one_process_namespace() {
     let second = machine.runtime().start_container("k", &machine.shell("second", "sleep 1000")).await.unwrap();
     let (_, processes, _) = machine.exec("k", &second.id, &["ps"]).await;
     assert!(processes.contains("sleep 777"), "{processes}");
+    // Process ids inside that nobody has outside, and the container's own limits.
+    let status = machine
+        .runtime()
+        .start_container("k", &machine.shell("third", "i=0; while test $i -lt 400; do i=$((i+1)); /bin/true; done"))
+        .await;
+    machine.wait("k", &status.unwrap().id).await;
+    let mut limited =
+        machine.shell("limited", "cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max");
+    limited.resources.memory_limit_bytes = Some(48 << 20);
+    let (_, log) = machine.run("k", &limited).await;
+    assert!(log.contains("50331648"), "{log}");
     machine.runtime().stop_container("k", &second.id, Duration::ZERO).await.unwrap();
     machine.finish().await;
 }

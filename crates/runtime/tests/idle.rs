@@ -41,9 +41,7 @@ async fn rest(pid: u32) -> u64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_idle_shim_is_small_and_still_does_everything() {
     let machine = Machine::new().await;
-    let mut spec = pod("a");
-    spec.share_process_namespace = true;
-    machine.runtime().start_pod(&spec).await.unwrap();
+    machine.runtime().start_pod(&pod("a")).await.unwrap();
     let shim = machine.runtime().pod("a").unwrap().shim_pid.unwrap();
     let writer = machine.shell("writer", "while true; do echo tick; sleep 0.05; done");
     let writes = machine.runtime().start_container("a", &writer).await.unwrap();

@@ -39,7 +39,7 @@ pub(crate) fn validate(strategy: Strategy, new: &Value, old: Option<&Value>) -> 
         findings.required(&SPEC, "");
         return findings.0;
     };
-    selector::workload(spec, &mut findings);
+    selector::workload(spec, &[], &mut findings);
     for key in ["minReadySeconds", "revisionHistoryLimit"] {
         findings.non_negative(&SPEC.field(key), spec.int(key));
     }

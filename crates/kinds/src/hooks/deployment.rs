@@ -41,7 +41,7 @@ pub(crate) fn validate(strategy: Strategy, new: &Value, old: Option<&Value>) -> 
         findings.required(&SPEC, "");
         return findings.0;
     };
-    selector::workload(spec, &mut findings);
+    selector::workload(spec, &[], &mut findings);
     for key in ["replicas", "minReadySeconds", "revisionHistoryLimit", "progressDeadlineSeconds"] {
         findings.non_negative(&SPEC.field(key), spec.int(key));
     }

@@ -113,7 +113,7 @@ pub(super) fn validate_spec(path: &Path<'_>, spec: &Value, findings: &mut Findin
     }
     let template_path = path.field("template");
     let Some(template) = spec.at("template") else { return findings.required(&template_path, "") };
-    pod_spec::validate_template(&template_path, template, findings);
+    pod_spec::validate_template(&template_path, template, &[], findings);
     let pod = template_path.field("spec");
     match template.path(&["spec", "restartPolicy"]).and_then(Value::as_str) {
         None | Some("Always") => {

@@ -100,7 +100,7 @@ pub(crate) fn validate(strategy: Strategy, new: &Value, old: Option<&Value>) -> 
     let path = Path::new("spec");
     let spec = new.at("spec").unwrap_or(&Value::Null);
     match old {
-        None => pod_spec::validate(&path, spec, &mut findings),
+        None => pod_spec::validate(&path, spec, &[], &mut findings),
         Some(old) => pod_update::validate(&path, spec, old.at("spec").unwrap_or(&Value::Null), &mut findings),
     }
     if old.is_none() && CONTAINER_LISTS.last().is_some_and(|ephemeral| !spec.items(ephemeral).is_empty()) {

@@ -22,7 +22,7 @@ pub(crate) fn validate_template(_: Strategy, new: &Value, _: Option<&Value>) -> 
     let path = Path::new("template");
     match new.at("template") {
         None => findings.required(&path, ""),
-        Some(template) => pod_spec::validate_template(&path, template, &mut findings),
+        Some(template) => pod_spec::validate_template(&path, template, &[], &mut findings),
     }
     findings.0
 }

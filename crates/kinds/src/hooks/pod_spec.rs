@@ -11,8 +11,9 @@ use crate::{
     json::View,
 };
 
-/// A template: its labels, and the pods made from it.
-pub(super) fn validate_template(path: &Path<'_>, template: &Value, findings: &mut Findings) {
+/// A template: its labels, and the pods made from it. `claims` are volumes that the template's owner adds to each pod, as a
+/// StatefulSet does for its claim templates.
+pub(super) fn validate_template(path: &Path<'_>, template: &Value, claims: &[&str], findings: &mut Findings) {
     let metadata = path.field("metadata");
     selector::labels(&metadata.field("labels"), template.path(&["metadata", "labels"]), findings);
     let annotations = metadata.field("annotations");
@@ -25,7 +26,7 @@ pub(super) fn validate_template(path: &Path<'_>, template: &Value, findings: &mu
     match template.at("spec") {
         None => findings.required(&spec, ""),
         Some(pod) => {
-            validate(&spec, pod, findings);
+            validate(&spec, pod, claims, findings);
             if !pod.items("ephemeralContainers").is_empty() {
                 findings
                     .forbidden(&spec.field("ephemeralContainers"), "ephemeral containers not allowed in pod template");
@@ -34,9 +35,10 @@ pub(super) fn validate_template(path: &Path<'_>, template: &Value, findings: &mu
     }
 }
 
-/// The spec of a new pod.
-pub(super) fn validate(path: &Path<'_>, spec: &Value, findings: &mut Findings) {
-    let volumes = pod_volumes::validate(&path.field("volumes"), spec, findings);
+/// The spec of a new pod; `claims` are names of volumes that it gets besides its own.
+pub(super) fn validate(path: &Path<'_>, spec: &Value, claims: &[&str], findings: &mut Findings) {
+    let mut volumes = pod_volumes::validate(&path.field("volumes"), spec, findings);
+    volumes.extend(claims);
     validate_containers(path, spec, &volumes, findings);
     findings.one_of(&path.field("restartPolicy"), spec.filled("restartPolicy"), &["Always", "OnFailure", "Never"]);
     let dns_policies = ["ClusterFirst", "ClusterFirstWithHostNet", "Default", "None"];

@@ -48,7 +48,7 @@ pub(crate) fn validate_replica_set(strategy: Strategy, new: &Value, old: Option<
         findings.required(&SPEC, "");
         return findings.0;
     };
-    selector::workload(spec, &mut findings);
+    selector::workload(spec, &[], &mut findings);
     for key in ["replicas", "minReadySeconds"] {
         findings.non_negative(&SPEC.field(key), spec.int(key));
     }
@@ -76,7 +76,7 @@ pub(crate) fn validate_replication_controller(strategy: Strategy, new: &Value, _
         findings.required(&path, "");
         return findings.0;
     };
-    pod_spec::validate_template(&path, template, &mut findings);
+    pod_spec::validate_template(&path, template, &[], &mut findings);
     selector::always_restarts(&path.field("spec"), template, &mut findings);
     let labels = template.path(&["metadata", "labels"]);
     let matches = spec.entries("selector").all(|(key, value)| labels.and_then(|labels| labels.get(key)) == Some(value));

@@ -73,8 +73,8 @@ pub(super) fn selects(selector: &Value, labels: Option<&Value>) -> bool {
 }
 
 /// `spec.selector` and `spec.template` of a workload that keeps its pods running: the selector is there, says something and
-/// selects the template's labels; pods restart always.
-pub(super) fn workload(spec: &Value, findings: &mut Findings) {
+/// selects the template's labels; pods restart always. `claims` are volumes that the workload adds to each pod.
+pub(super) fn workload(spec: &Value, claims: &[&str], findings: &mut Findings) {
     let path = Path::new("spec");
     let selector_path = path.field("selector");
     let template_path = path.field("template");
@@ -89,7 +89,7 @@ pub(super) fn workload(spec: &Value, findings: &mut Findings) {
         }
     }
     let Some(template) = spec.at("template") else { return findings.required(&template_path, "") };
-    pod_spec::validate_template(&template_path, template, findings);
+    pod_spec::validate_template(&template_path, template, claims, findings);
     let labels = template.path(&["metadata", "labels"]);
     if selector.is_some_and(|selector| !selects(selector, labels)) {
         let metadata = template_path.field("metadata");

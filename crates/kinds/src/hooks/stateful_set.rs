@@ -62,7 +62,12 @@ pub(crate) fn validate(strategy: Strategy, new: &Value, old: Option<&Value>) -> 
         findings.required(&SPEC, "");
         return findings.0;
     };
-    selector::workload(spec, &mut findings);
+    let claims: Vec<&str> = spec
+        .items("volumeClaimTemplates")
+        .iter()
+        .filter_map(|template| template.path(&["metadata", "name"]).and_then(Value::as_str))
+        .collect();
+    selector::workload(spec, &claims, &mut findings);
     for key in ["replicas", "minReadySeconds", "revisionHistoryLimit"] {
         findings.non_negative(&SPEC.field(key), spec.int(key));
     }

@@ -66,13 +66,7 @@ impl Inner {
     }
 
     /// Makes a container's directory: root file system, configuration, what the shim needs.
-    fn prepare(
-        &self,
-        pod: &Pod,
-        record: &Record,
-        leased: &Leased,
-        directory: &Path,
-    ) -> Result<(), Error> {
+    fn prepare(&self, pod: &Pod, record: &Record, leased: &Leased, directory: &Path) -> Result<(), Error> {
         let spec = &record.spec;
         stop_signal(spec)?;
         let [rootfs, upper, work, binds] = ["rootfs", "upper", "work", "binds"].map(|name| directory.join(name));
@@ -117,6 +111,7 @@ impl Inner {
             cgroup: &cgroup,
             shared_memory: if pod.spec.host_ipc { &host_shared_memory } else { &own_shared_memory },
             mounts: &mounts,
+            cgroup_directories: &self.hierarchies.container_directories(&cgroup),
             pid_namespace: pod
                 .shim
                 .as_ref()

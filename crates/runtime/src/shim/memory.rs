@@ -124,8 +124,12 @@ mod tests {
 
     #[test]
     fn without_proof_nothing_goes() {
-        for table in ["", "1000-2000 r--p 0 fe:00 42 /x\nRss: 4 kB\n", "1000-2000 r--p 0 fe:00 42 /x\nAnonymous: 0 kB\n", "zz-1 r--p"]
-        {
+        for table in [
+            "",
+            "1000-2000 r--p 0 fe:00 42 /x\nRss: 4 kB\n",
+            "1000-2000 r--p 0 fe:00 42 /x\nAnonymous: 0 kB\n",
+            "zz-1 r--p",
+        ] {
             assert_eq!(droppable(table), Droppable::default(), "{table:?}");
         }
     }

@@ -59,6 +59,8 @@ pub(crate) struct Input<'a> {
     pub mounts: &'a [(Mount, PathBuf)],
     /// PID namespace to join; `None` makes a new one.
     pub pid_namespace: Option<PathBuf>,
+    /// The container's own cgroup in each hierarchy of version 1, by the directory's name.
+    pub cgroup_directories: &'a [(String, PathBuf)],
 }
 
 /// Builds `config.json`. Leaves out the namespaces that the shim already holds, which are inherited.
@@ -228,7 +230,7 @@ fn propagation(mounts: &[(Mount, PathBuf)]) -> &'static str {
 fn mounts(input: &Input<'_>) -> Vec<Value> {
     let privileged = input.container.security.privileged;
     let sys = if privileged { "rw" } else { "ro" };
-    let all = [
+    let mut all = vec![
         json!({"destination": "/proc", "type": "proc", "source": "proc", "options": ["nosuid", "noexec", "nodev"]}),
         json!({"destination": "/dev", "type": "tmpfs", "source": "tmpfs",
             "options": ["nosuid", "strictatime", "mode=755", "size=65536k"]}),
@@ -241,6 +243,9 @@ fn mounts(input: &Input<'_>) -> Vec<Value> {
         json!({"destination": "/dev/shm", "type": "bind", "source": input.shared_memory,
             "options": ["rbind", "rprivate", "nosuid", "nodev", "noexec", "rw"]}),
     ];
+    if input.pid_namespace.is_some() && !input.host.unified {
+        show_own_cgroups(&mut all, input.cgroup_directories, sys);
+    }
     // What the pod mounts itself (`/dev/shm` as an emptyDir) replaces ours.
     let replaced = |mount: &Value| {
         input
@@ -270,6 +275,19 @@ fn mounts(input: &Input<'_>) -> Vec<Value> {
         }
     }));
     list
+}
+
+/// Replaces the mount of type `cgroup` by what it stands for. In a PID namespace that is joined `libcontainer` 0.7 looks its own
+/// process id up in the host's `/proc` while making it, and fails or finds another process (`mount_cgroup_v1`).
+fn show_own_cgroups(mounts: &mut Vec<Value>, directories: &[(String, PathBuf)], access: &str) {
+    let Some(position) = mounts.iter().position(|mount| mount["type"] == "cgroup") else { return };
+    let directory = json!({"destination": "/sys/fs/cgroup", "type": "tmpfs", "source": "tmpfs",
+        "options": ["nosuid", "noexec", "nodev", "mode=755", "size=64k"]});
+    let binds = directories.iter().map(|(name, source)| {
+        json!({"destination": format!("/sys/fs/cgroup/{name}"), "type": "bind", "source": source,
+            "options": ["bind", "nosuid", "noexec", "nodev", access]})
+    });
+    mounts.splice(position..=position, std::iter::once(directory).chain(binds));
 }
 
 #[cfg(test)]

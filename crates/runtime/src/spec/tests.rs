@@ -63,6 +63,7 @@ fn built(pod: &PodSpec, container: &ContainerSpec, mounts: &[(Mount, PathBuf)]) 
         shared_memory: Path::new("/shm"),
         mounts,
         pid_namespace: None,
+        cgroup_directories: &[],
     })
 }
 

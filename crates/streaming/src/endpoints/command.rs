@@ -59,16 +59,7 @@ async fn over_web_socket(
     // By number: standard input, output, error, status, size of the terminal.
     let readable = vec![streams.stdin, false, false, false, streams.tty];
     let (channels, driver) = websocket::channels(connection, encoding, readable).await;
-    let Ok([stdin, stdout, stderr, error, resize]) = <[Numbered; 5]>::try_from(channels) else { return Ok(()) };
-    let output = |channel: Numbered, wanted: bool| wanted.then_some(channel.output);
-    let command = Command {
-        stdin: stdin.input,
-        resize: resize.input,
-        stdout: output(stdout, streams.stdout),
-        stderr: output(stderr, streams.stderr),
-        error: error.output,
-        format: format(protocol),
-    };
+    let Some(command) = by_number(channels, streams, format(protocol)) else { return Ok(()) };
     let work = async move {
         let served = async {
             greet(&command).await?;
@@ -79,6 +70,20 @@ async fn over_web_socket(
         Ok(())
     };
     drive(driver, work).await
+}
+
+/// Takes what is needed; the other channels are dropped here, for the driver runs until the last is.
+fn by_number(channels: Vec<Numbered>, streams: Streams, format: StatusFormat) -> Option<Command> {
+    let [stdin, stdout, stderr, error, resize] = <[Numbered; 5]>::try_from(channels).ok()?;
+    let output = |channel: Numbered, wanted: bool| wanted.then_some(channel.output);
+    Some(Command {
+        stdin: stdin.input,
+        resize: resize.input,
+        stdout: output(stdout, streams.stdout),
+        stderr: output(stderr, streams.stderr),
+        error: error.output,
+        format,
+    })
 }
 
 async fn over_spdy(

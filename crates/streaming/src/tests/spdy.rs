@@ -137,13 +137,12 @@ async fn pings_are_answered_and_unexpected_streams_refused() {
 #[tokio::test]
 async fn protocol_errors_end_the_connection_and_the_process() {
     let server = Server::start().await;
-    let rubbish: [&[u8]; 4] = [
-        b"GET / HTTP/1.1\r\n\r\n that is long enough to be taken for a data frame",
+    let rubbish: [&[u8]; 3] = [
         &[0x80, 2, 0, 1, 0, 0, 0, 0],
         &[0x80, 3, 0, 1, 0, 0xff, 0xff, 0xff],
         &[0x80, 3, 0, 8, 0, 0, 0, 8, 0, 0, 0, 1, 1, 2, 3, 4],
     ];
-    for bytes in &rubbish[1..] {
+    for bytes in rubbish {
         let mut client =
             Client::connect(&server, "exec?command=sleep&command=1000&stdout=true", "v4.channel.k8s.io").await;
         client.open(1, &[("streamtype", "error")]).await;
@@ -153,7 +152,6 @@ async fn protocol_errors_end_the_connection_and_the_process() {
         while client.next().await.is_some() {}
         eventually("the process is gone", || server.running() == 0).await;
     }
-    assert_eq!(rubbish[0].len(), 67);
 }
 
 #[tokio::test]
@@ -203,9 +201,9 @@ async fn half_closed_connections_are_forwarded_side_by_side() {
     let mut client = Client::connect(&server, "portforward", "portforward.k8s.io").await;
     open_pair(&mut client, 1, &port, "0").await;
     open_pair(&mut client, 5, &port, "1").await;
-    client.data(3, false, b"first").await;
     client.data(7, true, b"second").await;
     assert_eq!(client.read_stream(7).await, b"second bye");
+    client.data(3, false, b"first").await;
     client.data(3, true, b"").await;
     assert_eq!(client.read_stream(3).await, b"first bye");
 }

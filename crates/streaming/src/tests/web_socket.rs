@@ -43,7 +43,7 @@ async fn read_all(socket: &mut WebSocketStream<TcpStream>) -> [Vec<u8>; 5] {
 }
 
 fn exec(script: &str, streams: &str) -> String {
-    let script = script.replace(' ', "%20").replace('&', "%26").replace(';', "%3B");
+    let script: String = script.bytes().map(|byte| format!("%{byte:02X}")).collect();
     format!("exec?command=sh&command=-c&command={script}&{streams}")
 }
 
