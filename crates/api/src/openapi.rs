@@ -3,6 +3,8 @@
 //! The documents say what clients look for: definitions with their group, version and kind, and for every path which kind it
 //! takes and which parameters (`kubectl` asks there whether `dryRun` and `fieldValidation` are understood).
 
+mod protobuf;
+
 use std::{
     collections::HashMap,
     io::{Read, Write},
@@ -24,6 +26,9 @@ use crate::{
     registry::{Registry, Resource, prefix},
     status::{Error, Result, bytes_response, json_response},
 };
+
+/// The Protobuf encoding of OpenAPI 2, as Kubernetes names it in answers.
+const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 
 /// One document.
 #[derive(Clone, Debug)]
@@ -47,12 +52,17 @@ impl OpenApi {
     }
 
     fn document(&self, key: &str, make: impl FnOnce() -> Value) -> Result<Document> {
+        self.encoded(key, || {
+            serde_json::to_vec(&make()).map_err(|source| Error::internal("writing an OpenAPI document", source))
+        })
+    }
+
+    fn encoded(&self, key: &str, make: impl FnOnce() -> Result<Vec<u8>>) -> Result<Document> {
         if let Some(document) = self.documents.lock().unwrap_or_else(PoisonError::into_inner).get(key) {
             return Ok(document.clone());
         }
         let failed = |source: std::io::Error| Error::internal("compressing an OpenAPI document", source);
-        let text =
-            serde_json::to_vec(&make()).map_err(|source| Error::internal("writing an OpenAPI document", source))?;
+        let text = make()?;
         let digest = ring::digest::digest(&ring::digest::SHA256, &text);
         let hash = digest.as_ref().iter().map(|byte| format!("{byte:02X}")).collect();
         let mut encoder = GzEncoder::new(Vec::with_capacity(text.len() / 8), Compression::fast());
@@ -107,27 +117,30 @@ impl OpenApi {
         respond(&document, headers, "application/json")
     }
 
-    /// `/openapi/v2`: everything in one document.
+    /// `/openapi/v2`: everything in one document, as JSON or in Protobuf for clients that take nothing else.
     pub(crate) fn v2(&self, registry: &Registry, store: &dyn Store, headers: &HeaderMap) -> Result<Response> {
         let wants_only_protobuf = headers.get_all(header::ACCEPT).iter().all(|v| {
             v.to_str().is_ok_and(|v| v.contains("protobuf") && !v.contains("application/json") && !v.contains("*/*"))
         });
-        if wants_only_protobuf && headers.contains_key(header::ACCEPT) {
-            return Err(Error::NotAcceptable("application/json"));
-        }
+        let in_protobuf = wants_only_protobuf && headers.contains_key(header::ACCEPT);
         let all: Vec<&Arc<Resource>> = registry.all().collect();
         let mut fingerprints = String::new();
         for resource in all.iter().filter(|r| r.kind.custom) {
             fingerprints.push_str(&fingerprint_of(resource, store));
         }
-        let document = self.document(&format!("v2 {fingerprints}"), || {
+        let make = || {
             json!({
                 "swagger": "2.0",
                 "info": {"title": "Kubernetes", "version": "v1.37.0"},
                 "paths": paths(all.iter().copied(), Dialect::V2),
                 "definitions": definitions(all.iter().copied(), store).into_v2(),
             })
-        })?;
+        };
+        if in_protobuf {
+            let document = self.encoded(&format!("v2 protobuf {fingerprints}"), || Ok(protobuf::encode(&make())))?;
+            return respond(&document, headers, PROTOBUF);
+        }
+        let document = self.document(&format!("v2 {fingerprints}"), make)?;
         respond(&document, headers, "application/json")
     }
 }

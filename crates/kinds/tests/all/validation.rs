@@ -234,3 +234,27 @@ fn other_kinds_are_refused_with_a_sentence() {
         refused(Strategy::Create, object, None, sentence);
     }
 }
+
+#[test]
+fn containers_of_a_stateful_set_mount_its_claim_templates_and_nothing_undeclared() {
+    let stateful = |mounted: &str| {
+        let mut object = deployment();
+        object["apiVersion"] = json!("apps/v1");
+        object["kind"] = json!("StatefulSet");
+        object["spec"]["serviceName"] = json!("web");
+        object["spec"]["volumeClaimTemplates"] = json!([{
+            "metadata": {"name": "data"},
+            "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}},
+        }]);
+        let container = json!({
+            "name": "init", "image": "busybox",
+            "volumeMounts": [{"name": mounted, "mountPath": "/data", "subPath": "db"}],
+        });
+        object["spec"]["template"]["spec"]["initContainers"] = json!([container]);
+        object["spec"]["template"]["spec"]["containers"][0]["volumeMounts"] = container["volumeMounts"].clone();
+        object
+    };
+    assert!(write(Strategy::Create, stateful("data"), None).is_ok());
+    let sentence = "spec.template.spec.initContainers[0].volumeMounts[0].name: Not found: \"other\"";
+    refused(Strategy::Create, stateful("other"), None, sentence);
+}

@@ -1,0 +1,246 @@
+//! From text to nodes.
+//!
+//! Scanning is libyaml's, of which go-yaml is a port too; aliases, merge keys, duplicate keys and limits are handled here.
+
+use std::{
+    collections::{HashMap, HashSet},
+    panic::{AssertUnwindSafe, catch_unwind},
+};
+
+use libyaml_safer::{EventData, Parser, ScalarStyle as Written};
+
+use super::{
+    Dialect, Error, MAX_BYTES, MAX_DEPTH, Node, Scalar, ScalarStyle, Tag, Value,
+    resolve::{key_text, tag_of, to_value},
+};
+
+/// The documents of a text, as values. Empty documents are `null`.
+pub fn parse_documents(input: &[u8], dialect: Dialect) -> Result<Vec<Value>, Error> {
+    parse_nodes(input, dialect)?.iter().map(|node| to_value(node, dialect)).collect()
+}
+
+/// The documents of a text, with the style and tag of each scalar; aliases and merge keys are expanded.
+///
+/// An alias belongs to its document. The sum of what aliases expand to is limited, so is nesting. A key given twice is an error.
+pub fn parse_nodes(input: &[u8], dialect: Dialect) -> Result<Vec<Node>, Error> {
+    if input.len() > MAX_BYTES {
+        return Err(Error::new(0, 0, format!("larger than {MAX_BYTES} bytes")));
+    }
+    let open_ended = !matches!(input.last(), None | Some(b'\n'));
+    // The scanner cannot read a block scalar that ends without a line end; its text is put right in `Composer::scalar`.
+    let mut terminated;
+    let input = if open_ended {
+        terminated = Vec::with_capacity(input.len() + 1);
+        terminated.extend_from_slice(input);
+        terminated.push(b'\n');
+        terminated.as_slice()
+    } else {
+        input
+    };
+    // A net only: malformed text gives errors, but the scanner is not free of assertions.
+    catch_unwind(AssertUnwindSafe(|| Composer::new(input, dialect, open_ended).stream()))
+        .unwrap_or_else(|_| Err(Error::new(0, 0, "malformed document")))
+}
+
+/// What aliases and merges of one text may copy, in nodes. A text of its own size is always allowed.
+const MIN_ALIAS_NODES: usize = 200_000;
+
+struct Composer<'a> {
+    parser: Parser<&'a [u8]>,
+    dialect: Dialect,
+    /// The text had no final line end.
+    open_ended: bool,
+    end: u64,
+    anchors: HashMap<String, (Node, usize)>,
+    /// Nodes that aliases may still copy.
+    budget: usize,
+}
+
+/// Where something stands, from 0.
+type Mark = libyaml_safer::Mark;
+
+// === impl Composer ===
+
+impl<'a> Composer<'a> {
+    fn new(input: &'a [u8], dialect: Dialect, open_ended: bool) -> Self {
+        let mut parser = Parser::new();
+        parser.set_input(input);
+        let budget = MIN_ALIAS_NODES.max(input.len() / 4);
+        Self { parser, dialect, open_ended, end: input.len() as u64, anchors: HashMap::new(), budget }
+    }
+
+    fn next(&mut self) -> Result<(EventData, Mark, Mark), Error> {
+        match self.parser.parse() {
+            Ok(event) => Ok((event.data, event.start_mark, event.end_mark)),
+            Err(error) => {
+                let (line, column) = error.problem_mark().map_or((0, 0), |mark| (mark.line + 1, mark.column + 1));
+                Err(Error::new(line, column, error.problem()))
+            }
+        }
+    }
+
+    fn stream(mut self) -> Result<Vec<Node>, Error> {
+        let mut documents = Vec::new();
+        loop {
+            match self.next()?.0 {
+                EventData::StreamStart { .. } | EventData::DocumentEnd { .. } => {}
+                EventData::DocumentStart { .. } => {
+                    self.anchors.clear();
+                    let (event, start, end) = self.next()?;
+                    let (node, _) = self.node(event, start, end, 0)?;
+                    documents.push(node);
+                }
+                EventData::StreamEnd => return Ok(documents),
+                _ => return Err(Error::new(0, 0, "content outside a document")),
+            }
+        }
+    }
+
+    /// One node and how many nodes it consists of.
+    fn node(&mut self, event: EventData, start: Mark, end: Mark, depth: usize) -> Result<(Node, usize), Error> {
+        if depth > MAX_DEPTH {
+            return Err(at(start, format!("nesting exceeds the limit of {MAX_DEPTH}")));
+        }
+        let (anchor, (node, size)) = match event {
+            EventData::Scalar { anchor, tag, value, style, .. } => {
+                (anchor, (Node::Scalar(self.scalar(value, tag.as_deref(), style, end)), 1))
+            }
+            EventData::SequenceStart { anchor, .. } => (anchor, self.sequence(depth)?),
+            EventData::MappingStart { anchor, .. } => (anchor, self.mapping(depth, start)?),
+            EventData::Alias { anchor } => {
+                let Some((node, size)) = self.anchors.get(&anchor) else {
+                    return Err(at(start, format!("unknown anchor '{anchor}' referenced")));
+                };
+                match self.budget.checked_sub(*size) {
+                    Some(left) => self.budget = left,
+                    None => return Err(at(start, "aliases expand to too much".to_owned())),
+                }
+                return Ok((node.clone(), *size));
+            }
+            _ => return Err(at(start, "unexpected end of the document".to_owned())),
+        };
+        if let Some(anchor) = anchor {
+            match self.budget.checked_sub(size) {
+                Some(left) => self.budget = left,
+                None => return Err(at(start, "anchors hold too much".to_owned())),
+            }
+            self.anchors.insert(anchor, (node.clone(), size));
+        }
+        Ok((node, size))
+    }
+
+    fn scalar(&self, mut value: String, tag: Option<&str>, style: Written, end: Mark) -> Scalar {
+        let style = match style {
+            Written::SingleQuoted => ScalarStyle::SingleQuoted,
+            Written::DoubleQuoted => ScalarStyle::DoubleQuoted,
+            Written::Literal => ScalarStyle::Literal,
+            Written::Folded => ScalarStyle::Folded,
+            _ => ScalarStyle::Plain,
+        };
+        let block = matches!(style, ScalarStyle::Literal | ScalarStyle::Folded);
+        if block && self.open_ended && end.index >= self.end && value.ends_with('\n') {
+            value.pop();
+        }
+        let tag = tag.filter(|tag| !tag.is_empty());
+        let resolved = tag_of(&value, style, tag, self.dialect);
+        Scalar { value: value.into(), tag: resolved, style, explicit_tag: tag.is_some() }
+    }
+
+    fn sequence(&mut self, depth: usize) -> Result<(Node, usize), Error> {
+        let (mut items, mut size) = (Vec::new(), 1);
+        loop {
+            let (event, start, end) = self.next()?;
+            if matches!(event, EventData::SequenceEnd) {
+                return Ok((Node::List(items), size));
+            }
+            let (node, nodes) = self.node(event, start, end, depth + 1)?;
+            size += nodes;
+            items.push(node);
+        }
+    }
+
+    fn mapping(&mut self, depth: usize, begin: Mark) -> Result<(Node, usize), Error> {
+        let mut entries: Vec<(Scalar, Node)> = Vec::new();
+        let mut merges: Vec<Node> = Vec::new();
+        let mut size = 1;
+        // A set pays only for large mappings.
+        let mut seen: Option<HashSet<Box<[u8]>>> = None;
+        loop {
+            let (event, start, end) = self.next()?;
+            if matches!(event, EventData::MappingEnd) {
+                break;
+            }
+            let (key, _) = self.node(event, start, end, depth + 1)?;
+            let Node::Scalar(key) = key else {
+                return Err(at(start, "a mapping key is a mapping or a sequence; only words can be keys".to_owned()));
+            };
+            let (event, value_start, value_end) = self.next()?;
+            let (value, nodes) = self.node(event, value_start, value_end, depth + 1)?;
+            size += nodes + 1;
+            let is_merge = &*key.value == "<<"
+                && (key.tag == Tag::Merge || (key.style == ScalarStyle::Plain && !key.explicit_tag));
+            if is_merge {
+                merges.push(value);
+                continue;
+            }
+            if self.is_duplicate(&entries, &mut seen, &key)? {
+                return Err(at(start, format!("key {:?} is already set in this mapping", key.value)));
+            }
+            entries.push((key, value));
+        }
+        for merge in merges {
+            self.merge(&mut entries, merge, begin)?;
+        }
+        Ok((Node::Map(entries), size))
+    }
+
+    fn is_duplicate(
+        &self,
+        entries: &[(Scalar, Node)],
+        seen: &mut Option<HashSet<Box<[u8]>>>,
+        key: &Scalar,
+    ) -> Result<bool, Error> {
+        const LARGE: usize = 24;
+        if entries.len() < LARGE {
+            return Ok(entries.iter().any(|(other, _)| other.value == key.value && other.tag == key.tag));
+        }
+        let identity = |key: &Scalar| -> Result<Box<[u8]>, Error> {
+            Ok(key_text(key, self.dialect).map_or_else(|_| key.value.as_bytes().into(), |text| text.as_ref().into()))
+        };
+        let seen = match seen {
+            Some(seen) => seen,
+            None => seen.insert(entries.iter().map(|(key, _)| identity(key)).collect::<Result<_, _>>()?),
+        };
+        Ok(!seen.insert(identity(key)?))
+    }
+
+    /// `<<`: a mapping or a list of mappings whose keys are added unless they are there; earlier ones win.
+    fn merge(&self, entries: &mut Vec<(Scalar, Node)>, merge: Node, begin: Mark) -> Result<(), Error> {
+        let sources = match merge {
+            Node::Map(entries) => vec![entries],
+            Node::List(items) => items
+                .into_iter()
+                .map(|item| match item {
+                    Node::Map(entries) => Ok(entries),
+                    _ => Err(at(begin, "map merge requires map or sequence of maps as the value".to_owned())),
+                })
+                .collect::<Result<_, _>>()?,
+            Node::Scalar(_) => {
+                return Err(at(begin, "map merge requires map or sequence of maps as the value".to_owned()));
+            }
+        };
+        let mut present: HashSet<Box<str>> = entries.iter().map(|(key, _)| key.value.clone()).collect();
+        for source in sources {
+            for (key, value) in source {
+                if present.insert(key.value.clone()) {
+                    entries.push((key, value));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn at(mark: Mark, message: String) -> Error {
+    Error::new(mark.line + 1, mark.column + 1, message)
+}
