@@ -30,6 +30,8 @@ test)
 	need jq jq
 	need python3 python3
 	need busybox busybox-static
+	need ssh openssh-client
+	[ -x /usr/sbin/sshd ] || packages+=(openssh-server)
 	;;
 bench)
 	need mmdebstrap mmdebstrap

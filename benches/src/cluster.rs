@@ -11,9 +11,9 @@ use tempfile::TempDir;
 
 use crate::{Result, client::Target, etcd::free_ports};
 
-/// Where profiles are registered: with those of the end-to-end tests, so that no two get the same network.
-const STATE_DIR: &str = "/tmp/lotse-e2e";
-const RUN_DIR: &str = "/run/lotse-e2e";
+/// Where the benchmark's profiles are registered, apart from the machine's own.
+const STATE_DIR: &str = "/tmp/lotse-bench";
+const RUN_DIR: &str = "/run/lotse-bench";
 
 /// A cluster, running or not.
 pub(crate) struct Cluster {

@@ -142,10 +142,20 @@ impl ApiServer {
     ///
     /// [`ApiError::Pki`] when the certificates cannot be used.
     pub async fn serve(&self, listener: TcpListener) -> Result<(), ApiError> {
+        self.serve_with(listener, Router::new()).await
+    }
+
+    /// Like [`ApiServer::serve`], with routes of others on the same port. They stand before the API's own, which answers every
+    /// path that they do not have, and see to authentication themselves.
+    ///
+    /// # Errors
+    ///
+    /// [`ApiError::Pki`] when the certificates cannot be used.
+    pub async fn serve_with(&self, listener: TcpListener, routes: Router) -> Result<(), ApiError> {
         tls::serve(
             self.0.pki.server_config().map_err(ApiError::Pki)?,
             listener,
-            self.router(),
+            routes.fallback_service(self.router()),
             self.0.shutdown.clone(),
         )
         .await;

@@ -23,8 +23,14 @@ pub(crate) fn find(secrets: &[Arc<Secret>], url: &str) -> Option<Credentials> {
             "repo-creds" => belongs(url, &of),
             _ => false,
         };
-        let username = field(secret, "username").unwrap_or_else(|| "git".to_owned());
-        matches.then_some((of.len(), Credentials { username, password: field(secret, "password")? }))
+        let credentials = match field(secret, "sshPrivateKey") {
+            Some(key) => Credentials::SshKey(key),
+            None => Credentials::Password {
+                username: field(secret, "username").unwrap_or_else(|| "git".to_owned()),
+                password: field(secret, "password")?,
+            },
+        };
+        matches.then_some((of.len(), credentials))
     });
     candidates.max_by_key(|(length, _)| *length).map(|(_, credentials)| credentials)
 }
@@ -57,7 +63,10 @@ mod tests {
             secret("repository", "https://git.example.org/team/app.git", "app"),
             secret("other", "https://git.example.org/team/app.git/x", "never"),
         ];
-        let password = |url: &str| find(&secrets, url).map(|found| found.password);
+        let password = |url: &str| match find(&secrets, url)? {
+            Credentials::Password { password, .. } => Some(password),
+            Credentials::SshKey(_) => None,
+        };
         assert_eq!(password("https://git.example.org/team/app.git").as_deref(), Some("app"));
         assert_eq!(password("https://git.example.org/team/other").as_deref(), Some("team"));
         assert_eq!(password("https://git.example.org/teammate/app"), None);

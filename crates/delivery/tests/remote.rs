@@ -161,3 +161,68 @@ async fn credentials_are_found_but_never_sent_in_clear_text_nor_shown() {
     assert!(!serde_json::to_string(&application).unwrap().contains("canary"));
     assert_eq!(setup.value_of("a").await, None);
 }
+
+/// An ssh server for one key, on loopback; it ends with the value.
+struct SshServer {
+    process: std::process::Child,
+    port: u16,
+    key: String,
+}
+
+impl SshServer {
+    fn start(directory: &Path) -> Self {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        for name in ["host", "user"] {
+            let path = directory.join(name).display().to_string();
+            let arguments = ["-q", "-t", "ed25519", "-N", "", "-f", &path];
+            assert!(std::process::Command::new("ssh-keygen").args(arguments).status().unwrap().success());
+        }
+        std::fs::create_dir_all("/run/sshd").unwrap();
+        let directory = directory.display();
+        let options = [
+            format!("HostKey={directory}/host"),
+            format!("AuthorizedKeysFile={directory}/user.pub"),
+            format!("Port={port}"),
+            "ListenAddress=127.0.0.1".to_owned(),
+            "PermitRootLogin=prohibit-password".to_owned(),
+            "PasswordAuthentication=no".to_owned(),
+            "StrictModes=no".to_owned(),
+            "UsePAM=no".to_owned(),
+            "PidFile=none".to_owned(),
+        ];
+        let mut command = std::process::Command::new("/usr/sbin/sshd");
+        command.args(["-D", "-f", "/dev/null"]).stderr(Stdio::null());
+        for option in &options {
+            command.args(["-o", option]);
+        }
+        let process = command.spawn().unwrap();
+        let key = std::fs::read_to_string(format!("{directory}/user")).unwrap();
+        Self { process, port, key }
+    }
+}
+
+impl Drop for SshServer {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ssh_repositories_are_read_with_the_key_of_a_secret_and_not_without() {
+    let setup = Setup::new().await;
+    let repository = setup.repository();
+    write(&repository, "a.yaml", &config_map("a", "one"));
+    commit(&repository, "first");
+    let server = SshServer::start(setup.directory.path());
+    let url = format!("ssh://root@127.0.0.1:{}{}", server.port, repository.display());
+    setup.create(&url, json!({})).await;
+    setup.wait("refusal", async || setup.condition().await.contains("ComparisonError")).await;
+    let secret = json!({
+        "metadata": {"name": "key", "labels": {"argocd.argoproj.io/secret-type": "repository"}},
+        "stringData": {"url": url, "sshPrivateKey": server.key},
+    });
+    let secrets: Api<Secret> = Api::namespaced(setup.client.clone(), "argocd");
+    secrets.create(&PostParams::default(), &serde_json::from_value(secret).unwrap()).await.unwrap();
+    setup.wait("sync", async || setup.value_of("a").await.as_deref() == Some("one")).await;
+}

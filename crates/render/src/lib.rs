@@ -5,6 +5,7 @@
 
 mod directory;
 mod error;
+pub mod goyaml;
 mod tree;
 pub mod yaml;
 

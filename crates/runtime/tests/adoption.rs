@@ -126,6 +126,9 @@ async fn state_that_a_power_loss_has_cut_off_is_cleared_away() {
     fs::write(pods.join("s/pod.json"), &whole[..whole.len() / 2]).unwrap();
     fs::write(pods.join("t/containers").join(container(&pods.join("t"))).join("container.json"), "").unwrap();
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(shim as i32), nix::sys::signal::Signal::SIGKILL).unwrap();
+    while std::os::unix::net::UnixStream::connect(machine.directory.path().join("run/t.sock")).is_ok() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     machine.restart().await;
     assert!(machine.runtime().pods().is_empty());
     assert!(!pods.join("t").exists(), "what is left of a dead pod goes");

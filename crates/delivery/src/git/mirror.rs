@@ -3,6 +3,8 @@
 use std::{
     collections::BTreeMap,
     fmt,
+    io::Write,
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::atomic::AtomicBool,
     sync::{Arc, atomic::Ordering},
@@ -17,24 +19,34 @@ use gix::{
 };
 use sha2::{Digest, Sha256};
 
-use super::{checked_revision, describe, location::redacted, open};
+use super::{checked_revision, describe, location::redacted, open_with};
 use crate::Error;
 
 /// A remote that does not answer within this time is given up; it is asked again later.
 const DEADLINE: Duration = Duration::from_secs(120);
 
-/// User and password (or token) for one repository.
+/// What a remote repository wants to see.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Credentials {
-    /// User name.
-    pub username: String,
-    /// Password or token.
-    pub password: String,
+pub enum Credentials {
+    /// For https.
+    Password {
+        /// User name.
+        username: String,
+        /// Password or token.
+        password: String,
+    },
+    /// For ssh: a private key in OpenSSH or PEM format, without a passphrase.
+    SshKey(String),
 }
 
 impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Credentials").field("username", &self.username).finish_non_exhaustive()
+        match self {
+            Self::Password { username, .. } => {
+                f.debug_struct("Password").field("username", username).finish_non_exhaustive()
+            }
+            Self::SshKey(_) => f.write_str("SshKey"),
+        }
     }
 }
 
@@ -43,6 +55,8 @@ impl fmt::Debug for Credentials {
 pub struct Mirror {
     url: String,
     path: PathBuf,
+    /// Host keys, learned at the first contact and checked from then on.
+    known_hosts: PathBuf,
     credentials: Option<Credentials>,
 }
 
@@ -55,7 +69,12 @@ impl Mirror {
     /// The mirror of `url` below `directory`; nothing is fetched yet.
     pub fn new(directory: &Path, url: &str, credentials: Option<Credentials>) -> Self {
         let name: String = Sha256::digest(url.as_bytes()).iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-        Self { url: url.to_owned(), path: directory.join(name), credentials }
+        Self {
+            url: url.to_owned(),
+            path: directory.join(name),
+            known_hosts: directory.join("known_hosts"),
+            credentials,
+        }
     }
 
     /// Asks the remote which commit `revision` is, fetches it if it is new, and returns the copy to read it from.
@@ -81,8 +100,9 @@ impl Mirror {
     }
 
     fn open_or_init(&self) -> Result<gix::Repository, Error> {
+        let settings = [format!("core.sshCommand={}", self.ssh_command()?)];
         if self.path.join("HEAD").exists() {
-            if let Ok(repository) = open(&self.path, &self.url) {
+            if let Ok(repository) = open_with(&self.path, &self.url, &settings) {
                 return Ok(repository);
             }
             // A copy that a crash left half-made has nothing that the remote does not have.
@@ -90,7 +110,22 @@ impl Mirror {
         }
         std::fs::create_dir_all(&self.path).map_err(|error| self.failure(error.to_string()))?;
         gix::init_bare(&self.path).map_err(|error| self.failure(describe(&error)))?;
-        open(&self.path, &self.url)
+        open_with(&self.path, &self.url, &settings)
+    }
+
+    /// How ssh is called: it never asks anybody anything, and with a key of our own it uses nothing of root's.
+    fn ssh_command(&self) -> Result<String, Error> {
+        let mut command = "ssh -o BatchMode=yes -o ConnectTimeout=15".to_owned();
+        if let Some(Credentials::SshKey(key)) = &self.credentials {
+            let path = self.path.with_extension("key");
+            write_private(&path, key).map_err(|error| self.failure(format!("the ssh key cannot be kept: {error}")))?;
+            command.push_str(&format!(
+                " -F none -o IdentitiesOnly=yes -o IdentityFile={} -o UserKnownHostsFile={} -o StrictHostKeyChecking=accept-new",
+                quoted(&path),
+                quoted(&self.known_hosts),
+            ));
+        }
+        Ok(command)
     }
 
     /// One connection: the list of references, and their objects unless what is wanted is already here.
@@ -106,11 +141,11 @@ impl Mirror {
         let credentials = self.credentials.clone();
         // Without credentials of our own the answer is "none": no helper program of the machine is ever asked.
         connection.set_credentials(move |action| match (action, &credentials) {
-            (gix::credentials::helper::Action::Get(context), Some(credentials)) => {
+            (gix::credentials::helper::Action::Get(context), Some(Credentials::Password { username, password })) => {
                 Ok(Some(gix::credentials::protocol::Outcome {
                     identity: gix::sec::identity::Account {
-                        username: credentials.username.clone(),
-                        password: credentials.password.clone(),
+                        username: username.clone(),
+                        password: password.clone(),
                         oauth_refresh_token: None,
                     },
                     next: context.into(),
@@ -131,6 +166,22 @@ impl Mirror {
     fn failure(&self, message: String) -> Error {
         Error::Repository { url: redacted(&self.url), message: message.replace(&self.url, &redacted(&self.url)) }
     }
+}
+
+/// A path as one word of a shell command.
+fn quoted(path: &Path) -> String {
+    format!("'{}'", path.display().to_string().replace('\'', "'\\''"))
+}
+
+/// A file that only its owner may read, as ssh demands of keys.
+fn write_private(path: &Path, content: &str) -> std::io::Result<()> {
+    let _ = std::fs::remove_file(path);
+    if let Some(directory) = path.parent() {
+        std::fs::create_dir_all(directory)?;
+    }
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(content.trim_end().as_bytes())?;
+    file.write_all(b"\n")
 }
 
 fn references(refs: &[Ref]) -> References {

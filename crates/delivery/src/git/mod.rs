@@ -31,8 +31,13 @@ pub struct Commit {
 
 /// Opens a repository without reading any configuration but its own.
 pub(crate) fn open(path: &std::path::Path, url: &str) -> Result<gix::Repository, Error> {
-    gix::open_opts(path, gix::open::Options::isolated())
-        .map_err(|error| Error::Repository { url: url.to_owned(), message: describe(&error) })
+    open_with(path, url, &[])
+}
+
+/// As [`open`], with settings (`core.sshCommand=…`) that win over the repository's own.
+fn open_with(path: &std::path::Path, url: &str, settings: &[String]) -> Result<gix::Repository, Error> {
+    let options = gix::open::Options::isolated().config_overrides(settings.iter().map(String::as_str));
+    gix::open_opts(path, options).map_err(|error| Error::Repository { url: url.to_owned(), message: describe(&error) })
 }
 
 /// What `revision` means in a local repository: a branch, a tag, `HEAD` or (the beginning of) a commit hash.

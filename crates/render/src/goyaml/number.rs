@@ -66,9 +66,8 @@ pub fn format_float_g(value: f64) -> String {
     }
     let sign = if value.is_sign_negative() { "-" } else { "" };
     let (digits, exponent) = shortest(value);
-    // Printing the shortest form, Go decides with a precision of six, but never writes an exponent that the digits cover.
-    let limit = if digits.len() > 6 && exponent < digits.len() as i32 { 21 } else { 6 };
-    if exponent < -4 || exponent >= limit {
+    // Whenever it prints the shortest form, Go decides between the two with a precision of six digits.
+    if !(-4..6).contains(&exponent) {
         format!("{sign}{}", exponential(&digits, exponent, 2))
     } else {
         format!("{sign}{}", value.abs())

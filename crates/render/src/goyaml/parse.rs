@@ -21,7 +21,8 @@ pub fn parse_documents(input: &[u8], dialect: Dialect) -> Result<Vec<Value>, Err
 
 /// The documents of a text, with the style and tag of each scalar; aliases and merge keys are expanded.
 ///
-/// An alias belongs to its document. The sum of what aliases expand to is limited, so is nesting. A key given twice is an error.
+/// An alias belongs to its document. The sum of what aliases expand to is limited, so is nesting. A key given twice is an
+/// error for go-yaml 3; for go-yaml 2 the last one wins.
 pub fn parse_nodes(input: &[u8], dialect: Dialect) -> Result<Vec<Node>, Error> {
     if input.len() > MAX_BYTES {
         return Err(Error::new(0, 0, format!("larger than {MAX_BYTES} bytes")));
@@ -180,10 +181,19 @@ impl<'a> Composer<'a> {
             let is_merge = &*key.value == "<<"
                 && (key.tag == Tag::Merge || (key.style == ScalarStyle::Plain && !key.explicit_tag));
             if is_merge {
-                merges.push(value);
+                match self.dialect {
+                    Dialect::V2 => self.merge(&mut entries, value, begin)?,
+                    Dialect::V3 => merges.push(value),
+                }
                 continue;
             }
             if self.is_duplicate(&entries, &mut seen, &key)? {
+                if self.dialect == Dialect::V2 {
+                    if let Some((_, old)) = entries.iter_mut().find(|(other, _)| other.value == key.value) {
+                        *old = value;
+                    }
+                    continue;
+                }
                 return Err(at(start, format!("key {:?} is already set in this mapping", key.value)));
             }
             entries.push((key, value));
@@ -214,7 +224,8 @@ impl<'a> Composer<'a> {
         Ok(!seen.insert(identity(key)?))
     }
 
-    /// `<<`: a mapping or a list of mappings whose keys are added unless they are there; earlier ones win.
+    /// `<<`: a mapping or a list of mappings, earlier ones win. For go-yaml 3 keys of the mapping itself win, for go-yaml 2
+    /// whatever stands later.
     fn merge(&self, entries: &mut Vec<(Scalar, Node)>, merge: Node, begin: Mark) -> Result<(), Error> {
         let sources = match merge {
             Node::Map(entries) => vec![entries],
@@ -229,12 +240,22 @@ impl<'a> Composer<'a> {
                 return Err(at(begin, "map merge requires map or sequence of maps as the value".to_owned()));
             }
         };
-        let mut present: HashSet<Box<str>> = entries.iter().map(|(key, _)| key.value.clone()).collect();
-        for source in sources {
-            for (key, value) in source {
-                if present.insert(key.value.clone()) {
-                    entries.push((key, value));
+        if self.dialect == Dialect::V2 {
+            let mut merged = HashSet::new();
+            for (key, value) in sources.into_iter().flatten() {
+                if merged.insert(key.value.clone()) {
+                    match entries.iter_mut().find(|(other, _)| other.value == key.value) {
+                        Some((_, old)) => *old = value,
+                        None => entries.push((key, value)),
+                    }
                 }
+            }
+            return Ok(());
+        }
+        let mut present: HashSet<Box<str>> = entries.iter().map(|(key, _)| key.value.clone()).collect();
+        for (key, value) in sources.into_iter().flatten() {
+            if present.insert(key.value.clone()) {
+                entries.push((key, value));
             }
         }
         Ok(())

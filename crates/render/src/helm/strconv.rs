@@ -133,9 +133,9 @@ fn decimal(value: f64, digits_after_first: Option<usize>) -> Decimal {
     Decimal { digits: mantissa.bytes().filter(u8::is_ascii_digit).collect(), exponent: exponent.parse().unwrap_or(0) }
 }
 
-/// `strconv.FormatFloat(value, format, precision, bits)`; no precision is the shortest text that reads back the same.
-/// `format` is one of `e`, `E`, `f`, `g`, `G`.
-pub(crate) fn format_float(value: f64, format: u8, precision: Option<usize>, single: bool) -> String {
+/// `strconv.FormatFloat(value, format, precision, 64)`; no precision is the shortest text that reads back the same.
+/// `format` is one of `e`, `E`, `f`, `F`, `g`, `G`.
+pub(crate) fn format_float(value: f64, format: u8, precision: Option<usize>) -> String {
     if value.is_nan() {
         return "NaN".to_owned();
     }
@@ -144,49 +144,37 @@ pub(crate) fn format_float(value: f64, format: u8, precision: Option<usize>, sin
     }
     let sign = if value.is_sign_negative() { "-" } else { "" };
     let absolute = value.abs();
-    let shortest = |value: f64| {
-        if single {
-            let text = format!("{:e}", value as f32);
-            let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
-            Decimal { digits: mantissa.bytes().filter(u8::is_ascii_digit).collect(), exponent: exponent.parse().unwrap_or(0) }
-        } else {
-            decimal(value, None)
-        }
-    };
     let body = match format {
-        b'e' | b'E' => {
-            let number = precision.map_or_else(|| shortest(absolute), |precision| decimal(absolute, Some(precision)));
-            exponent_form(&number, format)
-        }
+        b'e' | b'E' => exponent_form(&decimal(absolute, precision), format),
         b'f' | b'F' => match precision {
             Some(precision) => format!("{absolute:.precision$}"),
-            None if single => format!("{}", absolute as f32),
             None => format!("{absolute}"),
         },
-        _ => {
-            let (number, threshold) = match precision {
-                None => (shortest(absolute), 6),
-                Some(precision) => {
-                    let precision = precision.max(1);
-                    let mut number = decimal(absolute, Some(precision - 1));
-                    while number.digits.len() > 1 && number.digits.last() == Some(&b'0') {
-                        number.digits.pop();
-                    }
-                    let count = i32::try_from(number.digits.len()).unwrap_or(i32::MAX);
-                    let wanted = i32::try_from(precision).unwrap_or(i32::MAX);
-                    let threshold = if wanted > count && count > number.exponent { count } else { wanted };
-                    (number, threshold)
-                }
-            };
-            let threshold = if precision.is_none() { threshold.max(if number.exponent < 21 && threshold == 21 { 21 } else { 6 }) } else { threshold };
-            if number.exponent < -4 || number.exponent >= threshold.max(if precision.is_none() { 21.min(threshold) } else { threshold }) {
-                exponent_form(&number, if format == b'G' { b'E' } else { b'e' })
-            } else {
-                positional(&number)
-            }
-        }
+        _ => general_form(absolute, format, precision),
     };
     format!("{sign}{body}")
+}
+
+/// `%g`: exponents from the precision (6 when the text is the shortest one) on, and those below -4, are written out.
+fn general_form(absolute: f64, format: u8, precision: Option<usize>) -> String {
+    let (number, threshold) = match precision {
+        None => (decimal(absolute, None), 6),
+        Some(precision) => {
+            let precision = precision.max(1);
+            let mut number = decimal(absolute, Some(precision - 1));
+            while number.digits.len() > 1 && number.digits.last() == Some(&b'0') {
+                number.digits.pop();
+            }
+            let count = i32::try_from(number.digits.len()).unwrap_or(i32::MAX);
+            let wanted = i32::try_from(precision).unwrap_or(i32::MAX);
+            (number, if wanted > count && count > number.exponent { count } else { wanted })
+        }
+    };
+    if number.exponent < -4 || number.exponent >= threshold {
+        exponent_form(&number, if format == b'G' { b'E' } else { b'e' })
+    } else {
+        positional(&number)
+    }
 }
 
 fn exponent_form(number: &Decimal, letter: u8) -> String {
@@ -223,13 +211,13 @@ pub(crate) fn json_float(value: f64) -> String {
     let absolute = value.abs();
     if absolute != 0.0 && !(1e-6..1e21).contains(&absolute) {
         // Go drops the zero of exponents such as e-09.
-        let text = format_float(value, b'e', None, false);
+        let text = format_float(value, b'e', None);
         return match text.split_once("e-0") {
             Some((mantissa, digit)) => format!("{mantissa}e-{digit}"),
             None => text,
         };
     }
-    format_float(value, b'f', None, false)
+    format_float(value, b'f', None)
 }
 
 /// Whether Go prints the character as it is inside quotes.

@@ -193,8 +193,9 @@ impl HeaderWriter {
     pub(crate) fn empty(&mut self) -> Bytes {
         /// zlib's header with a preset dictionary, and the checksum of the dictionary.
         const BEGIN: [u8; 6] = [0x78, 0xbb, 0xe3, 0xc6, 0xa7, 0xc2];
-        /// A stored deflate block of four bytes (RFC 1951, section 3.2.4): the number of headers.
-        const EMPTY: [u8; 9] = [0, 4, 0, 0xfb, 0xff, 0, 0, 0, 0];
+        /// A stored deflate block of four bytes (RFC 1951, section 3.2.4), the number of headers, and an empty one: the
+        /// mark of a flush, without which Go's inflater waits for more.
+        const EMPTY: [u8; 14] = [0, 4, 0, 0xfb, 0xff, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff];
         let mut block = BytesMut::with_capacity(BEGIN.len() + EMPTY.len());
         if !self.begun {
             block.put_slice(&BEGIN);

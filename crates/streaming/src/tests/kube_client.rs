@@ -44,6 +44,7 @@ async fn attach_ends_with_success_whatever_the_exit_code() {
     let status = process.take_status().unwrap();
     let mut stdin = process.stdin().unwrap();
     stdin.write_all(b"line\n").await.unwrap();
+    stdin.shutdown().await.unwrap();
     drop(stdin);
     let mut out = String::new();
     let mut stdout = process.stdout().unwrap();

@@ -113,6 +113,7 @@ async fn port_forward_serves_many_connections_and_reports_refused_ones() {
         });
         assert_eq!(futures::future::join_all(connections).await, [500_000; 20], "{program}");
         let mut refused = TcpStream::connect(("127.0.0.1", local[1])).await.unwrap();
+        // Closed or reset; what matters is the message.
         let _ = timeout(WAIT, refused.read_u8()).await.unwrap();
         let mut errors = BufReader::new(process.stderr.take().unwrap()).lines();
         let line = timeout(WAIT, errors.next_line()).await.unwrap().unwrap().unwrap();
