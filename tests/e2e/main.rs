@@ -19,6 +19,7 @@ fn main() -> ExitCode {
     // Left over when only some of the claims were asked for.
     students::finish();
     kubectl::finish();
+    refusals::finish();
     for directory in [lotse_e2e::state_dir(), lotse_e2e::run_dir()] {
         // Not there if nothing was started.
         let _ = std::fs::remove_dir_all(directory);

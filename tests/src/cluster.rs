@@ -73,7 +73,13 @@ impl Cluster {
     /// Runs `lotse` for this cluster.
     #[track_caller]
     pub fn lotse(&self, arguments: &[&str]) -> Answer {
-        let profile = ["--profile", self.profile.as_str()];
+        self.lotse_as(&self.profile, arguments)
+    }
+
+    /// Runs `lotse` for another profile in the same registry.
+    #[track_caller]
+    pub fn lotse_as(&self, profile: &str, arguments: &[&str]) -> Answer {
+        let profile = ["--profile", profile];
         let environment = environment();
         let environment = environment.each_ref().map(|(name, value)| (*name, value.as_os_str()));
         run(binary("lotse"), arguments.iter().chain(&profile), "", &environment)

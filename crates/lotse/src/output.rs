@@ -4,7 +4,6 @@ use std::io::{IsTerminal, Write};
 
 use clap::ValueEnum;
 use serde::Serialize;
-use serde_json::Value;
 
 use crate::exit::{Failure, Kind};
 
@@ -77,11 +76,6 @@ pub(crate) fn colored(text: &str, good: bool, bad: bool) -> String {
         (_, _, true) => format!("\u{1b}[31m{text}\u{1b}[0m"),
         _ => format!("\u{1b}[33m{text}\u{1b}[0m"),
     }
-}
-
-/// A string inside a JSON value, empty when absent.
-pub(crate) fn text_at(value: &Value, pointer: &str) -> String {
-    value.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
 #[cfg(test)]

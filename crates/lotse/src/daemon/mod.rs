@@ -176,7 +176,8 @@ async fn serve(profile: &Profile, settings: &Settings, started: Instant, report:
     node_config.cluster_domain = CLUSTER_DOMAIN.to_owned();
     node_config.version = kubernetes_version();
     node_config.runtime_version = format!("lotse://{}", env!("CARGO_PKG_VERSION"));
-    let node = Node::new(&informers, runtime.clone(), network.clone(), node_config);
+    let node = Node::new(&informers, runtime.clone(), network.clone(), node_config)
+        .streaming(Arc::new(lotse_streaming::Streaming));
     api.set_kubelet(node.router());
     let node = Arc::new(node);
 

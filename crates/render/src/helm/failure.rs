@@ -11,11 +11,13 @@ pub(crate) struct Failure {
     pub(crate) limit: bool,
     /// The message already says where (`template: …`).
     pub(crate) located: bool,
+    /// `file:line:column` of the outermost template that the error passed through.
+    pub(crate) location: String,
 }
 
 impl Failure {
     pub(crate) fn new(message: impl Into<String>) -> Failure {
-        Failure { message: message.into(), by_author: None, limit: false, located: false }
+        Failure { message: message.into(), by_author: None, limit: false, located: false, location: String::new() }
     }
 
     pub(crate) fn by_author(message: impl Into<String>) -> Failure {

@@ -170,7 +170,7 @@ impl Streams {
     }
 
     async fn open(&mut self, stream: u32, fin: bool, headers: Headers) -> Result<(), ProtocolError> {
-        if stream % 2 == 0 || stream <= self.newest.load(Ordering::Relaxed) {
+        if stream.is_multiple_of(2) || stream <= self.newest.load(Ordering::Relaxed) {
             return Err(ProtocolError::StreamId(stream));
         }
         self.newest.store(stream, Ordering::Relaxed);

@@ -219,9 +219,8 @@ async fn a_refused_port_is_an_error_on_its_stream_and_others_go_on() {
     for (stream, kind, port) in [(5, "data", "0"), (7, "data", "x"), (9, "video", "80")] {
         client.open(stream, &[("streamtype", kind), ("port", port), ("requestid", "9")]).await;
         let reset = loop {
-            match client.next().await.unwrap() {
-                Frame::RstStream { stream, status } => break (stream, status),
-                _ => {}
+            if let Frame::RstStream { stream, status } = client.next().await.unwrap() {
+                break (stream, status);
             }
         };
         assert_eq!(reset, (stream, 1));

@@ -105,52 +105,102 @@ impl Source {
     }
 }
 
-/// What an error is about: the position and the text of the node.
-#[derive(Clone, Copy)]
-pub(crate) enum At<'a> {
+/// What an error is about: a kind of node and its position, enough to find it again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum At {
     Nothing,
-    Pipeline(&'a Pipeline),
-    Command(&'a Command),
-    Word(&'a Word),
-    Branch(&'static str, &'a Branch),
-    Template(usize, &'a Text, Option<&'a Pipeline>),
+    Pipeline(usize),
+    Command(usize),
+    Word(usize),
+    If(usize),
+    With(usize),
+    Range(usize),
+    Template(usize),
 }
 
-impl At<'_> {
-    pub(crate) fn position(&self) -> Option<usize> {
-        Some(match self {
-            At::Nothing => return None,
-            At::Pipeline(pipeline) => pipeline.position,
-            At::Command(command) => command.position,
-            At::Word(word) => word.position,
-            At::Branch(_, branch) => branch.position,
-            At::Template(position, ..) => *position,
-        })
+// === impl At ===
+
+impl At {
+    pub(crate) fn position(self) -> Option<usize> {
+        match self {
+            At::Nothing => None,
+            At::Pipeline(position)
+            | At::Command(position)
+            | At::Word(position)
+            | At::If(position)
+            | At::With(position)
+            | At::Range(position)
+            | At::Template(position) => Some(position),
+        }
     }
 
-    pub(crate) fn describe(&self) -> String {
+    /// The node's text, as Go's messages show it.
+    pub(crate) fn describe(self, template: &Template) -> String {
         let mut out = String::new();
-        match self {
-            At::Nothing => {}
-            At::Pipeline(pipeline) => write_pipeline(&mut out, pipeline),
-            At::Command(command) => write_command(&mut out, command),
-            At::Word(word) => write_word(&mut out, word),
-            At::Branch(keyword, branch) => {
-                let _ = write!(out, "{{{{{keyword} ");
-                write_pipeline(&mut out, &branch.pipeline);
-                out.push_str("}}");
-            }
-            At::Template(_, name, pipeline) => {
+        find_in_nodes(self, &template.body, &mut out);
+        out
+    }
+}
+
+fn find_in_nodes(at: At, nodes: &[Node], out: &mut String) -> bool {
+    nodes.iter().any(|node| match node {
+        Node::Text(_) | Node::Break | Node::Continue => false,
+        Node::Action(pipeline) => find_in_pipeline(at, pipeline, out),
+        Node::If(branch) => find_in_branch(at, "if", At::If(branch.position), branch, out),
+        Node::With(branch) => find_in_branch(at, "with", At::With(branch.position), branch, out),
+        Node::Range(branch) => find_in_branch(at, "range", At::Range(branch.position), branch, out),
+        Node::Template { position, name, pipeline } => {
+            if at == At::Template(*position) {
                 let _ = write!(out, "{{{{template {:?}", String::from_utf8_lossy(name));
                 if let Some(pipeline) = pipeline {
                     out.push(' ');
-                    write_pipeline(&mut out, pipeline);
+                    write_pipeline(out, pipeline);
                 }
                 out.push_str("}}");
+                return true;
             }
+            pipeline.as_ref().is_some_and(|pipeline| find_in_pipeline(at, pipeline, out))
         }
-        out
+    })
+}
+
+fn find_in_branch(at: At, keyword: &str, own: At, branch: &Branch, out: &mut String) -> bool {
+    if at == own {
+        let _ = write!(out, "{{{{{keyword} ");
+        write_pipeline(out, &branch.pipeline);
+        out.push_str("}}");
+        return true;
     }
+    find_in_pipeline(at, &branch.pipeline, out)
+        || find_in_nodes(at, &branch.body, out)
+        || branch.otherwise.as_ref().is_some_and(|nodes| find_in_nodes(at, nodes, out))
+}
+
+fn find_in_pipeline(at: At, pipeline: &Pipeline, out: &mut String) -> bool {
+    if at == At::Pipeline(pipeline.position) {
+        write_pipeline(out, pipeline);
+        return true;
+    }
+    pipeline.commands.iter().any(|command| {
+        if at == At::Command(command.position) {
+            write_command(out, command);
+            return true;
+        }
+        command.words.iter().any(|word| find_in_word(at, word, out))
+    })
+}
+
+fn find_in_word(at: At, word: &Word, out: &mut String) -> bool {
+    match &word.operand {
+        Operand::Pipeline(pipeline) => return find_in_pipeline(at, pipeline, out),
+        Operand::Chain(first, _) if find_in_word(at, first, out) => return true,
+        _ => {}
+    }
+    if at == At::Word(word.position) {
+        write_word(out, word);
+        return true;
+    }
+    false
 }
 
 fn push_text(out: &mut String, text: &[u8]) {
@@ -216,4 +266,11 @@ fn write_names(out: &mut String, names: &[Text]) {
         out.push('.');
         push_text(out, name);
     }
+}
+
+/// A word's text, as Go's messages show it.
+pub(crate) fn describe_word(word: &Word) -> String {
+    let mut out = String::new();
+    write_word(&mut out, word);
+    out
 }
