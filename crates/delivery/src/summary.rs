@@ -57,6 +57,13 @@ impl Controller {
                 ..ResourceStatus::default()
             });
         }
+        if observation.rendered.manifests.is_empty() {
+            let source = spec.all_sources().first().map(|source| source.path.clone()).unwrap_or_default();
+            let message = format!(
+                "{source:?} holds no manifests (.yaml, .yml, .json); set directory.recurse to read the directories below"
+            );
+            status.conditions.push(Condition { kind: "SyncWarning".to_owned(), message, last_transition_time: None });
+        }
         // A failure stays visible until a later sync has succeeded.
         if let Some(failed) = status.operation_state.as_ref().filter(|state| state.phase == "Failed") {
             let message = failed.message.clone();

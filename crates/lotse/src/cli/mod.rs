@@ -117,6 +117,9 @@ pub(crate) struct SourceArgs {
     /// Namespace for objects that name none; created when missing
     #[arg(long, default_value = "default", value_name = "NS")]
     pub(crate) namespace: String,
+    /// Also read the directories below, when the manifests are plain files
+    #[arg(long)]
+    pub(crate) recurse: bool,
 }
 
 #[derive(Debug, Args)]
@@ -211,9 +214,6 @@ pub(crate) struct AppCreate {
     pub(crate) repo: String,
     #[command(flatten)]
     pub(crate) source: SourceArgs,
-    /// Also read the directories below
-    #[arg(long)]
-    pub(crate) recurse: bool,
     /// Only sync when told
     #[arg(long)]
     pub(crate) manual: bool,

@@ -32,8 +32,8 @@ pub(crate) async fn run(profile: &Profile, command: App) -> Result<(), Failure> 
         App::List(arguments) => list(&client, arguments.output).await,
         App::Get(arguments) => get(&client, &arguments).await,
         App::Create(arguments) => {
-            let AppCreate { app, repo, source, recurse, manual } = arguments;
-            create(&client, &app.app_namespace, &app.name, &repo, &source, recurse, !manual).await?;
+            let AppCreate { app, repo, source, manual } = arguments;
+            create(&client, &app.app_namespace, &app.name, &repo, &source, !manual).await?;
             output::print(&format!("application {} created", app.name))
         }
         App::Sync(arguments) => sync(&client, &arguments).await,
@@ -139,7 +139,6 @@ pub(crate) async fn create(
     name: &str,
     repo: &str,
     source: &SourceArgs,
-    recurse: bool,
     automated: bool,
 ) -> Result<(), Failure> {
     let parameters = PatchParams::apply("lotse-cli").force();
@@ -167,7 +166,7 @@ pub(crate) async fn create(
             "syncPolicy": policy,
         },
     });
-    if recurse {
+    if source.recurse {
         object["spec"]["source"]["directory"] = json!({"recurse": true});
     }
     api(client, namespace)
@@ -337,6 +336,6 @@ pub(crate) async fn create_for_repo(client: &Client, repo: &str, source: &Source
     if name.is_empty() {
         "app".clone_into(&mut name);
     }
-    create(client, CONTROL_NAMESPACE, &name, &repo, source, true, true).await?;
+    create(client, CONTROL_NAMESPACE, &name, &repo, source, true).await?;
     Ok(name)
 }
