@@ -9,12 +9,12 @@ use crate::claim;
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        claim("profiles_run_side_by_side_with_data_of_their_own", profiles),
-        claim("everything_written_is_there_after_a_crash", crash),
-        claim("a_taken_port_is_named_and_leaves_no_trace", taken_port),
-        claim("a_second_daemon_for_the_same_data_is_refused", second_daemon),
-        claim("reset_leaves_no_container_network_or_mount", reset),
-        claim("commands_without_a_cluster_say_how_to_start_one", not_running),
+        claim("lifecycle::profiles_run_side_by_side_with_data_of_their_own", profiles),
+        claim("lifecycle::everything_written_is_there_after_a_crash", crash),
+        claim("lifecycle::a_taken_port_is_named_and_leaves_no_trace", taken_port),
+        claim("lifecycle::a_second_daemon_for_the_same_data_is_refused", second_daemon),
+        claim("lifecycle::reset_leaves_no_container_network_or_mount", reset),
+        claim("lifecycle::commands_without_a_cluster_say_how_to_start_one", not_running),
     ]
 }
 

@@ -38,7 +38,7 @@ impl<const N: usize> ConcatTrials for [Vec<Trial>; N] {
     }
 }
 
-/// A test whose name is its claim.
+/// A test whose name is its group and its claim: `cargo test -p lotse-e2e -- students::` runs one group.
 fn claim(name: &str, test: impl FnOnce() + Send + 'static) -> Trial {
     Trial::test(name, move || {
         test();

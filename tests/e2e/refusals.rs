@@ -32,7 +32,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         refusal("a_repository_that_does_not_exist_is_named", repository),
         refusal("a_taken_port_is_named", taken_port),
         refusal("nobody_is_let_in_without_credentials", credentials),
-        claim("the_bystander_noticed_nothing", || {
+        claim("refusals::the_bystander_noticed_nothing", || {
             BYSTANDER.with(Bystander::check);
             finish();
         }),
@@ -45,7 +45,7 @@ pub(crate) fn finish() {
 }
 
 fn refusal(name: &str, test: fn(&Cluster)) -> Trial {
-    claim(name, move || {
+    claim(&format!("refusals::{name}"), move || {
         BYSTANDER.with(|bystander| {
             test(&bystander.cluster);
             bystander.check();

@@ -34,17 +34,17 @@ pub(crate) fn finish() {
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        claim("students_are_created_read_and_deleted_through_the_edge", || with_system(crud)),
-        claim("data_survives_the_death_of_the_database_pod", || with_system(database_restart)),
-        claim("a_rolling_restart_under_load_loses_no_request", || with_system(rolling_restart)),
-        claim("drift_is_healed_within_two_seconds", || with_system(drift)),
-        claim("a_commit_is_running_within_two_seconds_plus_container_start", || with_system(commit)),
-        claim("deleted_deployments_come_back", || with_system(deleted_deployment)),
-        claim("backup_now_list_and_restore_are_one_command_each", || with_system(backup)),
-        claim("containers_outlive_the_daemon_and_are_adopted", || with_system(kill_daemon)),
-        claim("down_and_up_brings_the_system_back_with_its_data", || with_system(down_and_up)),
-        claim("a_reboot_brings_the_system_back_with_its_data", || with_system(reboot)),
-        claim("deleting_the_application_keeps_the_claims_and_creating_it_again_finds_the_data", || {
+        claim("students::students_are_created_read_and_deleted_through_the_edge", || with_system(crud)),
+        claim("students::data_survives_the_death_of_the_database_pod", || with_system(database_restart)),
+        claim("students::a_rolling_restart_under_load_loses_no_request", || with_system(rolling_restart)),
+        claim("students::drift_is_healed_within_two_seconds", || with_system(drift)),
+        claim("students::a_commit_is_running_within_two_seconds_plus_container_start", || with_system(commit)),
+        claim("students::deleted_deployments_come_back", || with_system(deleted_deployment)),
+        claim("students::backup_now_list_and_restore_are_one_command_each", || with_system(backup)),
+        claim("students::containers_outlive_the_daemon_and_are_adopted", || with_system(kill_daemon)),
+        claim("students::down_and_up_brings_the_system_back_with_its_data", || with_system(down_and_up)),
+        claim("students::a_reboot_brings_the_system_back_with_its_data", || with_system(reboot)),
+        claim("students::deleting_the_application_keeps_the_claims_and_creating_it_again_finds_the_data", || {
             with_system(delete_application);
             // The last claim: the cluster goes with it.
             finish();

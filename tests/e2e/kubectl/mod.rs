@@ -49,7 +49,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     all.push(("a_cron_job_runs_on_the_minute", workloads::cron_job_ran));
     let last = all.len().saturating_sub(1);
     let trial = |(index, (name, test)): (usize, Named)| {
-        claim(name, move || {
+        claim(&format!("kubectl::{name}"), move || {
             CLUSTER.with(|cluster| test(&Space::new(cluster, &format!("claim-{index}"))));
             if index == last {
                 finish();
