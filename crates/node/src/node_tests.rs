@@ -230,6 +230,11 @@ async fn a_crashing_container_backs_off_and_keeps_its_last_state() {
     assert_eq!(container["lastState"]["terminated"]["exitCode"], 3);
     assert_eq!(container["state"]["waiting"]["message"], "back-off 10s restarting failed container=web pod=p_n(uid-p)");
     assert_eq!(cluster.status("p")["phase"], "Running");
+    let told = |cluster: &Cluster| {
+        let events = cluster.api.list("/apis/events.k8s.io/v1/events");
+        events.iter().any(|event| event["reason"] == "BackOff" && event["type"] == "Warning")
+    };
+    cluster.until("told", told).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

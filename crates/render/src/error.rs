@@ -58,6 +58,22 @@ pub enum Error {
         /// What is wrong with it.
         message: String,
     },
+    /// A kustomization cannot be built.
+    #[error("{path}: {message}")]
+    Kustomization {
+        /// The kustomization's directory or the file, within the tree; `.` is the root.
+        path: String,
+        /// What is wrong.
+        message: String,
+    },
+    /// A kustomization wants something that is not in the tree. The caller may fetch it and put it there.
+    #[error("{path}: {url:?} is not in this repository; remote bases are not fetched while rendering, copy it into the repository")]
+    Remote {
+        /// The kustomization's directory within the tree.
+        path: String,
+        /// As written, with its `ref`.
+        url: String,
+    },
     /// A limit was exceeded.
     #[error("{path}: {what} exceeds the limit of {limit}")]
     Limit {

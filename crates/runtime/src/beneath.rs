@@ -10,8 +10,8 @@ use std::{
 
 use nix::{
     errno::Errno,
-    fcntl::{OFlag, OpenHow, ResolveFlag, openat2},
-    sys::stat::{Mode, mkdirat},
+    fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat2},
+    sys::stat::{FchmodatFlags, Mode, fchmodat, mkdirat},
 };
 
 /// A directory out of which nothing opened here can lead.
@@ -49,6 +49,11 @@ impl Root {
         }
     }
 
+    /// The root itself.
+    pub(crate) fn descriptor(&self) -> &OwnedFd {
+        &self.0
+    }
+
     /// Opens a directory (`O_PATH`), making what is missing with mode 0755. Links are followed within the root.
     pub(crate) fn make_directories(&self, path: &Path) -> nix::Result<OwnedFd> {
         self.make(path, ResolveFlag::RESOLVE_IN_ROOT, Mode::from_bits_truncate(0o755))
@@ -77,11 +82,17 @@ impl Root {
             directory = match self.resolve(&reached, flags, resolve) {
                 Ok(next) => next,
                 Err(Errno::ENOENT) => {
-                    match mkdirat(&directory, name, mode) {
-                        Ok(()) | Err(Errno::EEXIST) => {}
+                    let made = match mkdirat(&directory, name, mode) {
+                        Ok(()) => true,
+                        Err(Errno::EEXIST) => false,
                         Err(error) => return Err(error),
+                    };
+                    let next = self.resolve(&reached, flags, resolve)?;
+                    if made {
+                        // The process's umask has taken bits away.
+                        fchmodat(AT_FDCWD, &descriptor_path(&next), mode, FchmodatFlags::FollowSymlink)?;
                     }
-                    self.resolve(&reached, flags, resolve)?
+                    next
                 }
                 Err(error) => return Err(error),
             };
@@ -123,7 +134,10 @@ pub(crate) fn is_plain_name(name: &OsStr) -> bool {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
-    use std::{fs, os::unix::fs::symlink};
+    use std::{
+        fs,
+        os::unix::fs::{MetadataExt, symlink},
+    };
 
     use super::*;
 
@@ -154,6 +168,12 @@ mod tests {
         assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
         root.make_directories_beneath(Path::new("a/b/c"), Mode::from_bits_truncate(0o750)).unwrap();
         assert!(directory.path().join("a/b/c").is_dir());
+        // The setgid bit and write access for the group survive the umask.
+        root.make_directories_beneath(Path::new("shared/x"), Mode::from_bits_truncate(0o2775)).unwrap();
+        for made in ["shared", "shared/x"] {
+            let mode = fs::metadata(directory.path().join(made)).unwrap().mode() & 0o7777;
+            assert_eq!(mode, 0o2775, "{made}");
+        }
     }
 
     #[test]

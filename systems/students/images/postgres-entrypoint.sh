@@ -31,5 +31,7 @@ if [ ! -s "$PGDATA/PG_VERSION" ]; then
 	[ -d "$PGDATA" ] && rmdir "$PGDATA"
 	mv "$staging" "$PGDATA"
 fi
+# A volume with fsGroup is given to the group with every new pod; PostgreSQL refuses a directory that the group may write.
+chmod 00700 "$PGDATA"
 shift $(($# > 0 ? 1 : 0))
 exec postgres "$@"

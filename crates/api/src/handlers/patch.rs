@@ -56,8 +56,6 @@ impl PatchType {
     /// Applies a patch other than an apply to a copy of the object.
     pub(crate) fn patched(self, old: &Value, patch: &Value, write: &Write) -> Result<Value> {
         let mut new = old.clone();
-        // The stored revision is not part of what the patch says; a patch that names one pins it.
-        set_meta(&mut new, "resourceVersion", None)?;
         let refused = |error: PatchError| match error {
             PatchError::Malformed(message) => Error::bad_request(message),
             other => Error::Invalid {
@@ -76,6 +74,11 @@ impl PatchType {
             Self::Merge => merge_patch(&mut new, patch),
             Self::Strategic => strategic_merge(&mut new, patch, &(write.resource.kind.schema)()).map_err(refused)?,
             Self::Apply => return Err(Error::bad_request("an apply is not a patch")),
+        }
+        // The revision stands in the object for patches that test or replace it. One that is as it was pins nothing: after a
+        // write in between, the patch is done again with the newer object, and then one that names a revision is refused.
+        if meta(&new, "resourceVersion") == meta(old, "resourceVersion") {
+            set_meta(&mut new, "resourceVersion", None)?;
         }
         Ok(new)
     }

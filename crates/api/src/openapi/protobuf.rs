@@ -61,8 +61,7 @@ static DOCUMENT: Message = Message {
     extensions: 16,
 };
 
-static INFO: Message =
-    Message { fields: &[("title", 1, Form::Text), ("version", 2, Form::Text)], extensions: 7 };
+static INFO: Message = Message { fields: &[("title", 1, Form::Text), ("version", 2, Form::Text)], extensions: 7 };
 
 static PATH_ITEM: Wrapped = Wrapped {
     through: &[],

@@ -141,3 +141,28 @@ async fn generation_counts_wishes_and_not_states() {
     assert_eq!(state["metadata"]["generation"], 2);
     assert_eq!((&state["spec"]["replicas"], &state["status"]["replicas"]), (&json!(4), &json!(3)));
 }
+
+#[tokio::test]
+async fn a_json_patch_tests_and_replaces_the_revision() {
+    let cluster = Cluster::start().await;
+    let (_, made) = cluster.admin_asks("POST", CONFIGMAPS, &json!({"metadata": {"name": "a"}})).await;
+    let revision = made["metadata"]["resourceVersion"].clone();
+    let item = format!("{CONFIGMAPS}/a");
+    let patch = |op: &'static str, revision: Value, value: &'static str| {
+        let patch = json!([
+            {"op": op, "path": "/metadata/resourceVersion", "value": revision},
+            {"op": "add", "path": "/data", "value": {"k": value}},
+        ]);
+        let (cluster, item) = (&cluster, &item);
+        async move {
+            let body = patch.to_string();
+            cluster.ask("admin", &["system:masters"], "PATCH", item, "application/json-patch+json", body).await
+        }
+    };
+    let (code, answer) = patch("replace", revision.clone(), "1").await;
+    assert_eq!((code, &answer["data"]["k"]), (200, &json!("1")));
+    let (code, answer) = patch("test", answer["metadata"]["resourceVersion"].clone(), "2").await;
+    assert_eq!((code, &answer["data"]["k"]), (200, &json!("2")));
+    assert_eq!(patch("replace", revision.clone(), "3").await.0, 409);
+    assert_eq!(patch("test", revision, "4").await.0, 422);
+}

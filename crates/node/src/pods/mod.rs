@@ -354,11 +354,11 @@ impl Shared {
         }
         let patch = Patch::Merge(json!({"metadata": metadata, "status": changes}));
         let api: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
-        let back_offs = status::new_back_offs(previous, &status);
+        let back_offs = status::new_back_offs(pod, previous, &status);
         match api.patch_status(name, &PatchParams::default(), &patch).await {
             Ok(written) => {
                 for (container, severity, note) in back_offs {
-                    self.events.pod(pod, Some(&container), severity, "BackOff", note(entry));
+                    self.events.pod(pod, Some(&container), severity, "BackOff", note);
                 }
                 let revision = revision_of(&written);
                 let status = written.status.unwrap_or_default();

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use k8s_openapi::{
     api::core::v1::{
         Container, ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting,
-        ContainerStatus, HostIP, PodCondition, PodIP, PodStatus,
+        ContainerStatus, HostIP, Pod, PodCondition, PodIP, PodStatus,
     },
     apimachinery::pkg::apis::meta::v1::Time,
 };
@@ -16,7 +16,10 @@ use super::{
     observed::{ID_PREFIX, ImageState, Instance, Observed},
     plan::SHOW_PULL_ERROR,
 };
-use crate::containers::{Role, resources};
+use crate::{
+    containers::{Role, resources},
+    events::Severity,
+};
 
 /// The complete status that the node reports; what other writers own (conditions of other types, resource claims) is kept.
 pub(crate) fn status(observed: &Observed<'_>) -> PodStatus {
@@ -55,6 +58,41 @@ pub(crate) fn status(observed: &Observed<'_>) -> PodStatus {
         observed_generation: observed.pod.metadata.generation.or(previous.observed_generation),
         ..previous.clone()
     }
+}
+
+/// The containers that wait in a back-off which the previous status does not show yet, with what their Event says.
+pub(super) fn new_back_offs(pod: &Pod, previous: &PodStatus, status: &PodStatus) -> Vec<(String, Severity, String)> {
+    fn all(status: &PodStatus) -> impl Iterator<Item = &ContainerStatus> {
+        let lists = [&status.init_container_statuses, &status.container_statuses, &status.ephemeral_container_statuses];
+        lists.into_iter().flatten().flatten()
+    }
+    fn reason(status: &ContainerStatus) -> Option<&str> {
+        status.state.as_ref()?.waiting.as_ref()?.reason.as_deref()
+    }
+    let text = |field: &Option<String>| field.clone().unwrap_or_default();
+    let (namespace, name, uid) = (&pod.metadata.namespace, &pod.metadata.name, &pod.metadata.uid);
+    all(status)
+        .filter(|now| {
+            let shown = |before: &ContainerStatus| {
+                before.name == now.name && before.restart_count == now.restart_count && reason(before) == reason(now)
+            };
+            !all(previous).any(shown)
+        })
+        .filter_map(|now| {
+            let container = now.name.clone();
+            match reason(now)? {
+                "CrashLoopBackOff" => {
+                    let pod = format!("{}_{}({})", text(name), text(namespace), text(uid));
+                    let note = format!("Back-off restarting failed container {container} in pod {pod}");
+                    Some((container, Severity::Warning, note))
+                }
+                "ImagePullBackOff" => {
+                    Some((container, Severity::Normal, format!("Back-off pulling image \"{}\"", now.image)))
+                }
+                _ => None,
+            }
+        })
+        .collect()
 }
 
 /// The API keeps whole seconds; cutting here makes equal what is equal there.

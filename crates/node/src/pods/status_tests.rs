@@ -165,3 +165,26 @@ fn a_patch_holds_the_difference_alone() {
     assert_eq!(patch(&old, &new), Some(json!({"phase": "Failed", "reason": null})));
     assert_eq!(patch(&new, &new), None);
 }
+
+#[test]
+fn a_back_off_is_told_once_for_each_restart() {
+    let waiting = |reason: &str, restarts: i32| -> PodStatus {
+        serde_json::from_value(json!({"containerStatuses": [{
+            "name": "a", "image": "web:1", "imageID": "", "ready": false, "restartCount": restarts,
+            "state": {"waiting": {"reason": reason}},
+        }]}))
+        .unwrap()
+    };
+    let pod: Pod = serde_json::from_value(json!({"metadata": {"name": "p", "namespace": "n", "uid": "u"}})).unwrap();
+    let crash = "Back-off restarting failed container a in pod p_n(u)";
+    for (before, now, expected) in [
+        (PodStatus::default(), waiting("CrashLoopBackOff", 1), Some(crash)),
+        (waiting("CrashLoopBackOff", 1), waiting("CrashLoopBackOff", 1), None),
+        (waiting("CrashLoopBackOff", 1), waiting("CrashLoopBackOff", 2), Some(crash)),
+        (waiting("ErrImagePull", 0), waiting("ImagePullBackOff", 0), Some("Back-off pulling image \"web:1\"")),
+        (PodStatus::default(), waiting("ContainerCreating", 0), None),
+    ] {
+        let notes: Vec<_> = new_back_offs(&pod, &before, &now).into_iter().map(|(_, _, note)| note).collect();
+        assert_eq!(notes, expected.into_iter().collect::<Vec<_>>());
+    }
+}

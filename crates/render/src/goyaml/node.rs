@@ -53,6 +53,8 @@ pub struct Scalar {
     pub style: ScalarStyle,
     /// Whether the tag was written out.
     pub explicit_tag: bool,
+    /// Whether it stands in a flow collection.
+    pub in_flow: bool,
 }
 
 /// A node of a document; aliases and merge keys are expanded.

@@ -7,7 +7,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
-use libyaml_safer::{EventData, Parser, ScalarStyle as Written};
+use libyaml_safer::{EventData, MappingStyle, Parser, ScalarStyle as Written, SequenceStyle};
 
 use super::{
     Dialect, Error, MAX_BYTES, MAX_DEPTH, Node, Scalar, ScalarStyle, Tag, Value,
@@ -55,6 +55,8 @@ struct Composer<'a> {
     anchors: HashMap<String, (Node, usize)>,
     /// Nodes that aliases may still copy.
     budget: usize,
+    /// Inside a flow collection.
+    in_flow: bool,
 }
 
 /// Where something stands, from 0.
@@ -67,7 +69,14 @@ impl<'a> Composer<'a> {
         let mut parser = Parser::new();
         parser.set_input(input);
         let budget = MIN_ALIAS_NODES.max(input.len() / 4);
-        Self { parser, dialect, open_ended, end: input.len() as u64, anchors: HashMap::new(), budget }
+        Self { parser, dialect, open_ended, end: input.len() as u64, anchors: HashMap::new(), budget, in_flow: false }
+    }
+
+    /// Enters a collection and returns whether the outer one is in flow style.
+    fn enter(&mut self, flow: bool) -> bool {
+        let outer = self.in_flow;
+        self.in_flow |= flow;
+        outer
     }
 
     fn next(&mut self) -> Result<(EventData, Mark, Mark), Error> {
@@ -106,8 +115,18 @@ impl<'a> Composer<'a> {
             EventData::Scalar { anchor, tag, value, style, .. } => {
                 (anchor, (Node::Scalar(self.scalar(value, tag.as_deref(), style, end)), 1))
             }
-            EventData::SequenceStart { anchor, .. } => (anchor, self.sequence(depth)?),
-            EventData::MappingStart { anchor, .. } => (anchor, self.mapping(depth, start)?),
+            EventData::SequenceStart { anchor, style, .. } => {
+                let outer = self.enter(style == SequenceStyle::Flow);
+                let list = self.sequence(depth)?;
+                self.in_flow = outer;
+                (anchor, list)
+            }
+            EventData::MappingStart { anchor, style, .. } => {
+                let outer = self.enter(style == MappingStyle::Flow);
+                let map = self.mapping(depth, start)?;
+                self.in_flow = outer;
+                (anchor, map)
+            }
             EventData::Alias { anchor } => {
                 let Some((node, size)) = self.anchors.get(&anchor) else {
                     return Err(at(start, format!("unknown anchor '{anchor}' referenced")));
@@ -144,7 +163,8 @@ impl<'a> Composer<'a> {
         }
         let tag = tag.filter(|tag| !tag.is_empty());
         let resolved = tag_of(&value, style, tag, self.dialect);
-        Scalar { value: value.into(), tag: resolved, style, explicit_tag: tag.is_some() }
+        let in_flow = self.in_flow;
+        Scalar { value: value.into(), tag: resolved, style, explicit_tag: tag.is_some(), in_flow }
     }
 
     fn sequence(&mut self, depth: usize) -> Result<(Node, usize), Error> {

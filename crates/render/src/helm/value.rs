@@ -74,6 +74,8 @@ pub(crate) enum Element {
 /// A slice.
 pub(crate) struct List {
     pub(crate) element: Element,
+    /// Go's nil slice: `null` in JSON.
+    pub(crate) nil: bool,
     pub(crate) items: Vec<Value>,
 }
 
@@ -192,17 +194,22 @@ impl Value {
 
     /// `[]interface {}`
     pub(crate) fn list(items: Vec<Value>) -> Value {
-        Value::List(Rc::new(List { element: Element::Any, items }))
+        Value::List(Rc::new(List { element: Element::Any, nil: false, items }))
     }
 
     /// `[]string`
     pub(crate) fn strings<T: AsRef<[u8]>>(items: impl IntoIterator<Item = T>) -> Value {
         let items = items.into_iter().map(Value::string).collect();
-        Value::List(Rc::new(List { element: Element::String, items }))
+        Value::List(Rc::new(List { element: Element::String, nil: false, items }))
     }
 
     pub(crate) fn typed_list(element: Element, items: Vec<Value>) -> Value {
-        Value::List(Rc::new(List { element, items }))
+        Value::List(Rc::new(List { element, nil: false, items }))
+    }
+
+    /// Go's nil slice.
+    pub(crate) fn nil_list(element: Element) -> Value {
+        Value::List(Rc::new(List { element, nil: true, items: Vec::new() }))
     }
 
     /// `map[string]interface {}`

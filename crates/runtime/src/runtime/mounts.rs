@@ -43,7 +43,9 @@ pub(super) fn source(mount: &Mount, place: &Path) -> Result<PathBuf, Error> {
     }
     let found = match root.open_beneath(sub_path, OFlag::O_PATH) {
         Err(nix::Error::ENOENT) => {
-            root.make_directories_beneath(sub_path, Mode::from_bits_truncate(0o750)).map_err(refuse)?
+            // As open as the volume itself: what `fsGroup` may write to, it may write to here.
+            let mode = nix::sys::stat::fstat(root.descriptor()).map_err(refuse)?.st_mode;
+            root.make_directories_beneath(sub_path, Mode::from_bits_truncate(mode)).map_err(refuse)?
         }
         other => other.map_err(refuse)?,
     };

@@ -115,12 +115,8 @@ impl Printer {
             text.replace_range(..1, " ");
         }
         if number.is_nan() || number.is_infinite() {
-            let shown = if number.is_nan() && !self.flags.space && !self.flags.plus || (text.starts_with('+') && !self.flags.plus) {
-                text.get(1..).unwrap_or_default().to_owned()
-            } else {
-                text
-            };
-            self.pad_with_spaces(if number.is_infinite() && number > 0.0 && !self.flags.space { b"+Inf" } else { shown.as_bytes() });
+            let signless = number.is_nan() && !self.flags.space && !self.flags.plus;
+            self.pad_with_spaces(text.get(usize::from(signless)..).unwrap_or_default().as_bytes());
             return;
         }
         if self.flags.sharp && verb != 'b' {

@@ -104,7 +104,9 @@ impl<'a> Evaluator<'a> {
 
     /// Remembers a map that is changed in place.
     pub(crate) fn changes(&mut self, map: &Map) {
-        self.changed.push(map.clone());
+        if !self.changed.last().is_some_and(|last| last.same(map)) {
+            self.changed.push(map.clone());
+        }
     }
 
     /// Frees values that refer to themselves.
@@ -545,7 +547,8 @@ impl<'a> Evaluator<'a> {
             Ok(value) => {
                 match &value {
                     Value::String(text) | Value::Bytes(text) => self.reserve(text.len())?,
-                    Value::List(list) => self.spend(list.items.len() as u64)?,
+                    Value::List(list) => self.reserve(list.items.len().saturating_mul(16))?,
+                    Value::Map(map) => self.reserve(map.len().saturating_mul(64).saturating_add(64))?,
                     _ => {}
                 }
                 Ok(value)
