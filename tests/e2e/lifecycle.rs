@@ -85,7 +85,8 @@ fn reset() {
     let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
     assert!(!mounts.contains(&profile) && !mounts.contains("lotse-e2e-"), "{mounts}");
     std::thread::park_timeout(Duration::from_millis(200));
-    let shims = run("pgrep", ["-f", &format!("shim .*{profile}")], "", &[]);
+    // The brackets keep the pattern from matching the program that looks for it.
+    let shims = run("pgrep", ["-f", &format!("[s]him .*{profile}")], "", &[]);
     assert_eq!(shims.out, "");
 }
 

@@ -224,9 +224,12 @@ fn commit(system: &System) {
 }
 
 fn deleted_deployment(system: &System) {
+    let uid = || system.cluster.get(&["deployment", "manifest-app", "-n", "studenten"])["metadata"]["uid"].clone();
+    let before = uid();
     system.cluster.kubectl(&["-n", "studenten", "delete", "deployment", "manifest-app"]).ok();
+    system.cluster.wait("another deployment takes its place", 10, |_| uid().is_string() && uid() != before);
     system.wait_healthy();
-    assert_eq!(system.pods("app=manifest-app").len(), 2);
+    system.cluster.wait("the old pods are gone", 30, |_| system.pods("app=manifest-app").len() == 2);
 }
 
 fn backup(system: &System) {
@@ -293,7 +296,7 @@ fn reboot(system: &System) {
     let before = system.students();
     let pid = system.cluster.daemon_pid();
     lotse_e2e::run("kill", ["-9", &pid], "", &[]).ok();
-    let shims = lotse_e2e::run("pgrep", ["-f", &format!("lotse.* shim .*{}", system.cluster.profile)], "", &[]);
+    let shims = lotse_e2e::run("pgrep", ["-f", &format!("[s]him .*{}", system.cluster.profile)], "", &[]);
     let pids: Vec<&str> = shims.out.split_whitespace().collect();
     assert!(!pids.is_empty(), "no shim is running");
     lotse_e2e::run("kill", ["-9"].iter().chain(&pids), "", &[]);

@@ -17,6 +17,9 @@ use crate::{
     settings::Settings,
 };
 
+/// A log that is longer than this is put aside at the next start.
+const LOG_BYTES: u64 = 16 << 20;
+
 /// The one line that a background daemon writes to its standard output.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", tag = "event")]
@@ -78,6 +81,11 @@ fn send(message: &Message) {
 pub(crate) fn spawn_background(profile: &Profile, arguments: &[String]) -> Result<String, Failure> {
     profile.create_dirs()?;
     let path = profile.log();
+    if std::fs::metadata(&path).is_ok_and(|log| log.len() > LOG_BYTES) {
+        // The older half of the story is kept once.
+        std::fs::rename(&path, path.with_extension("log.1"))
+            .map_err(|error| Failure::from_error(path.display(), &error))?;
+    }
     let log = OpenOptions::new()
         .append(true)
         .create(true)
