@@ -75,7 +75,19 @@ fn reset() {
     let cluster = Cluster::start("traces", &Options::default());
     let profile = cluster.profile.clone();
     cluster.import("students", "demo:v1");
-    cluster.kubectl(&["run", "one", "--image=demo:v1", "--image-pull-policy=Never", "--command", "--", "/bin/sh", "-c", "sleep 1000"]).ok();
+    cluster
+        .kubectl(&[
+            "run",
+            "one",
+            "--image=demo:v1",
+            "--image-pull-policy=Never",
+            "--command",
+            "--",
+            "/bin/sh",
+            "-c",
+            "sleep 1000",
+        ])
+        .ok();
     cluster.kubectl(&["wait", "--for=condition=Ready", "pod/one", "--timeout=60s"]).ok();
     let links = || run("ip", ["-o", "link"], "", &[]).ok().out;
     let during = links().lines().count();

@@ -100,7 +100,12 @@ fn unknown_field(cluster: &Cluster) {
 
 fn wrong_type(cluster: &Cluster) {
     cluster.apply(&DEPLOYMENT.replace("replicas: 0", "replicas: many")).fails_with("replicas");
-    cluster.kubectl_with(&["create", "--validate=false", "-f", "-"], &DEPLOYMENT.replace("replicas: 0", "replicas: {a: 1}")).fails_with("replicas");
+    cluster
+        .kubectl_with(
+            &["create", "--validate=false", "-f", "-"],
+            &DEPLOYMENT.replace("replicas: 0", "replicas: {a: 1}"),
+        )
+        .fails_with("replicas");
     cluster.apply(&DEPLOYMENT.replace("replicas: 0", "replicas: -1")).fails_with("must be greater than or equal to 0");
     cluster.apply(&DEPLOYMENT.replace("image: busybox:1", "image: 7")).fails_with("image");
     cluster.apply(&DEPLOYMENT.replace("matchLabels: {app: web}", "matchLabels: {app: other}")).fails_with("selector");
@@ -116,10 +121,15 @@ fn duplicate_key(cluster: &Cluster) {
 fn deep_nesting(cluster: &Cluster) {
     for levels in [100, 10_000] {
         let nested = format!("{}{}{}", r#"{"a":"#.repeat(levels), "1", "}".repeat(levels));
-        let text = format!(r#"{{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"name":"deep"}},"data":{{"a":{nested}}}}}"#);
+        let text =
+            format!(r#"{{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"name":"deep"}},"data":{{"a":{nested}}}}}"#);
         let answer = raw(cluster, "POST", "/api/v1/namespaces/default/configmaps", &text);
         assert!(answer.contains("\"status\":\"Failure\""), "{levels}: {answer}");
-        let yaml = format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: deep}}\ndata: {{a: {}1{}}}\n", "[".repeat(levels), "]".repeat(levels));
+        let yaml = format!(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: deep}}\ndata: {{a: {}1{}}}\n",
+            "[".repeat(levels),
+            "]".repeat(levels)
+        );
         assert_ne!(cluster.apply(&yaml).code, 0);
     }
     cluster.kubectl(&["get", "configmap", "deep"]).fails_with("not found");
@@ -139,13 +149,25 @@ fn large_body(cluster: &Cluster) {
 }
 
 fn garbage(cluster: &Cluster) {
-    for text in ["{", "\u{0}\u{1}", "[]", "\"text\"", "{\"kind\":\"ConfigMap\"}", "{\"apiVersion\":\"v1\",\"kind\":\"Secret\",\"metadata\":{\"name\":\"a\"}}"] {
+    for text in [
+        "{",
+        "\u{0}\u{1}",
+        "[]",
+        "\"text\"",
+        "{\"kind\":\"ConfigMap\"}",
+        "{\"apiVersion\":\"v1\",\"kind\":\"Secret\",\"metadata\":{\"name\":\"a\"}}",
+    ] {
         let answer = raw(cluster, "POST", "/api/v1/namespaces/default/configmaps", text);
         assert!(answer.contains("\"status\":\"Failure\""), "{text}: {answer}");
     }
     cluster.apply("kind: [unclosed").fails_with("yaml");
     cluster.apply("apiVersion: v1\nkind: Unicorn\nmetadata: {name: a}").fails_with("Unicorn");
-    for path in ["/api/v1/../../etc/passwd", "/api/v1/namespaces/%2e%2e/pods", "/apis/%ff", "/api/v1/namespaces/default/pods/a%00b"] {
+    for path in [
+        "/api/v1/../../etc/passwd",
+        "/api/v1/namespaces/%2e%2e/pods",
+        "/apis/%ff",
+        "/api/v1/namespaces/default/pods/a%00b",
+    ] {
         let answer = raw(cluster, "GET", path, "");
         assert!(!answer.contains("root:x:"), "{path}: {answer}");
     }
@@ -209,7 +231,10 @@ fn taken_port(cluster: &Cluster) {
     let port = listener.local_addr().unwrap().port().to_string();
     let directory = cluster.directory().join("second").display().to_string();
     let profile = format!("{}-b", cluster.profile);
-    let answer = cluster.lotse_as(&profile, &["up", "--detach", "--data-dir", &directory, "--api-port", &port, "--http-port", "0", "--https-port", "0"]);
+    let answer = cluster.lotse_as(
+        &profile,
+        &["up", "--detach", "--data-dir", &directory, "--api-port", &port, "--http-port", "0", "--https-port", "0"],
+    );
     assert_eq!(answer.code, 3, "{answer:?}");
     answer.fails_with(&format!("port {port} "));
     cluster.lotse_as(&profile, &["reset", "--yes"]).ok();
@@ -219,11 +244,32 @@ fn credentials(cluster: &Cluster) {
     let url = format!("https://127.0.0.1:{}", cluster.api_port);
     let ask = |path: &str, more: &[&str]| {
         let target = format!("{url}{path}");
-        run("curl", ["--silent", "--insecure", "--max-time", "5", "--output", "/dev/null", "--write-out", "%{http_code}", &target].iter().chain(more), "", &[]).out
+        run(
+            "curl",
+            [
+                "--silent",
+                "--insecure",
+                "--max-time",
+                "5",
+                "--output",
+                "/dev/null",
+                "--write-out",
+                "%{http_code}",
+                &target,
+            ]
+            .iter()
+            .chain(more),
+            "",
+            &[],
+        )
+        .out
     };
     assert_eq!(ask("/api/v1/secrets", &[]), "403");
     assert_eq!(ask("/api/v1/secrets", &["-H", "Authorization: Bearer nonsense"]), "401");
-    assert_eq!(ask("/api/v1/secrets", &["-H", "Impersonate-User: admin", "-H", "Impersonate-Group: system:masters"]), "403");
+    assert_eq!(
+        ask("/api/v1/secrets", &["-H", "Impersonate-User: admin", "-H", "Impersonate-Group: system:masters"]),
+        "403"
+    );
     assert_eq!(ask("/livez", &[]), "200");
 }
 
@@ -231,7 +277,13 @@ fn credentials(cluster: &Cluster) {
 fn raw(cluster: &Cluster, method: &str, path: &str, body: &str) -> String {
     let config: Value = cluster.kubectl(&["config", "view", "--raw", "-o", "json"]).ok().json();
     let user = &config["users"][0]["user"];
-    let mut arguments = vec!["--silent".to_owned(), "--insecure".to_owned(), "--max-time".to_owned(), "10".to_owned(), "--path-as-is".to_owned()];
+    let mut arguments = vec![
+        "--silent".to_owned(),
+        "--insecure".to_owned(),
+        "--max-time".to_owned(),
+        "10".to_owned(),
+        "--path-as-is".to_owned(),
+    ];
     for (flag, field) in [("--cert", "client-certificate-data"), ("--key", "client-key-data")] {
         let file = cluster.directory().join(field);
         let decoded = run("base64", ["-d"], user[field].as_str().unwrap(), &[]).ok().out;
@@ -242,7 +294,12 @@ fn raw(cluster: &Cluster, method: &str, path: &str, body: &str) -> String {
     std::fs::write(&data, body).unwrap();
     arguments.extend(["--request".to_owned(), method.to_owned()]);
     if method != "GET" {
-        arguments.extend(["--header".to_owned(), "Content-Type: application/json".to_owned(), "--data-binary".to_owned(), format!("@{}", data.display())]);
+        arguments.extend([
+            "--header".to_owned(),
+            "Content-Type: application/json".to_owned(),
+            "--data-binary".to_owned(),
+            format!("@{}", data.display()),
+        ]);
     }
     arguments.push(format!("https://127.0.0.1:{}{path}", cluster.api_port));
     run("curl", &arguments, "", &[]).out

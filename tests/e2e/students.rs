@@ -63,9 +63,16 @@ impl System {
         cluster.kubectl(&["create", "namespace", "studenten"]).ok();
         cluster.kubectl(&["create", "namespace", "argocd"]).ok();
         let secret = ["-n", "studenten", "create", "secret"];
-        let values = ["generic", "app-secrets", "--from-literal=db_user=studenten", "--from-literal=db_password=test-only"];
+        let values =
+            ["generic", "app-secrets", "--from-literal=db_user=studenten", "--from-literal=db_password=test-only"];
         cluster.kubectl(&[&secret[..], &values].concat()).ok();
-        let pull = ["docker-registry", "harbor-pull", "--docker-server=localhost:30002", "--docker-username=u", "--docker-password=p"];
+        let pull = [
+            "docker-registry",
+            "harbor-pull",
+            "--docker-server=localhost:30002",
+            "--docker-username=u",
+            "--docker-password=p",
+        ];
         cluster.kubectl(&[&secret[..], &pull].concat()).ok();
         let system = Self { cluster, repository };
         system.create_application();
@@ -86,7 +93,9 @@ impl System {
     fn wait_healthy(&self) {
         self.cluster.wait("the application is synced and healthy and answers", 120, |cluster| {
             let status = &self.application()["status"];
-            status["sync"]["status"] == "Synced" && status["health"]["status"] == "Healthy" && cluster.curl("/api/student", &[]).0 == 200
+            status["sync"]["status"] == "Synced"
+                && status["health"]["status"] == "Healthy"
+                && cluster.curl("/api/student", &[]).0 == 200
         });
     }
 
@@ -134,7 +143,8 @@ fn database_restart(system: &System) {
     system.cluster.kubectl(&["-n", "studenten", "delete", "pod", "postgres-0"]).ok();
     system.cluster.wait("another database pod is ready", 60, |_| {
         let pods = system.pods("app=postgres");
-        pods.first().is_some_and(|pod| pod["metadata"]["uid"] != uid && pod["status"]["containerStatuses"][0]["ready"] == true)
+        pods.first()
+            .is_some_and(|pod| pod["metadata"]["uid"] != uid && pod["status"]["containerStatuses"][0]["ready"] == true)
     });
     system.cluster.wait("the data is there", 30, |cluster| cluster.curl("/api/student", &[]).0 == 200);
     assert_eq!(system.students(), before);
@@ -152,14 +162,25 @@ impl Load {
     /// 50 requests a second, a connection each.
     fn start(system: &System) -> Self {
         let url = format!("http://localhost:{}/api/student", system.cluster.http_port);
-        let (stop, sent, failed) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)), Arc::new(Mutex::new(Vec::new())));
+        let (stop, sent, failed) =
+            (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)), Arc::new(Mutex::new(Vec::new())));
         let threads = (0..5)
             .map(|_| {
                 let (stop, sent, failed, url) = (stop.clone(), sent.clone(), failed.clone(), url.clone());
                 std::thread::spawn(move || {
                     while !stop.load(Ordering::Relaxed) {
                         let started = std::time::Instant::now();
-                        let arguments = ["--silent", "--show-error", "--max-time", "10", "--output", "/dev/null", "--write-out", "%{http_code}", &url];
+                        let arguments = [
+                            "--silent",
+                            "--show-error",
+                            "--max-time",
+                            "10",
+                            "--output",
+                            "/dev/null",
+                            "--write-out",
+                            "%{http_code}",
+                            &url,
+                        ];
                         let answer = lotse_e2e::run("curl", arguments, "", &[]);
                         sent.fetch_add(1, Ordering::Relaxed);
                         if answer.out != "200" {
@@ -256,7 +277,10 @@ fn containers(system: &System) -> Vec<(String, i64)> {
         .flatten()
         .flat_map(|pod| pod["status"]["containerStatuses"].as_array().cloned().unwrap_or_default())
         .map(|container| {
-            (container["containerID"].as_str().unwrap_or_default().to_owned(), container["restartCount"].as_i64().unwrap_or(-1))
+            (
+                container["containerID"].as_str().unwrap_or_default().to_owned(),
+                container["restartCount"].as_i64().unwrap_or(-1),
+            )
         })
         .collect();
     found.sort();

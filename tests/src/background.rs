@@ -53,7 +53,12 @@ impl Background {
     /// Waits until it has printed `text`.
     #[track_caller]
     pub fn wait_for(&self, text: &str) {
-        wait_until(&format!("{text:?} in the output"), Duration::from_secs(20), || self.out().contains(text), || self.out());
+        wait_until(
+            &format!("{text:?} in the output"),
+            Duration::from_secs(20),
+            || self.out().contains(text),
+            || self.out(),
+        );
     }
 
     /// Writes to its standard input.
@@ -75,7 +80,9 @@ impl Background {
         loop {
             match self.child.try_wait() {
                 Ok(Some(status)) => return status.code().unwrap_or(-1),
-                Ok(None) => assert!(started.elapsed() < Duration::from_secs(seconds), "it does not end\n{}", self.out()),
+                Ok(None) => {
+                    assert!(started.elapsed() < Duration::from_secs(seconds), "it does not end\n{}", self.out())
+                }
                 Err(error) => panic!("{error}"),
             }
             std::thread::park_timeout(Duration::from_millis(20));

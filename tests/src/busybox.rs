@@ -19,8 +19,19 @@ pub(crate) fn archive(directory: &Path) -> (PathBuf, PathBuf) {
     let (archive, config) = (directory.join("busybox.tar"), directory.join("busybox.json"));
     let busybox = root.join("bin/busybox");
     let (students, _) = image("students");
-    run("mkdir", ["bin", "etc", "tmp", "root"].map(|name| root.join(name)).iter().map(|path| path.as_os_str()).chain([OsStr::new("-p")]), "", &[]).ok();
-    let extract = [OsStr::new("-xf"), students.as_os_str(), OsStr::new("-C"), root.as_os_str(), OsStr::new("./bin/busybox")];
+    run(
+        "mkdir",
+        ["bin", "etc", "tmp", "root"]
+            .map(|name| root.join(name))
+            .iter()
+            .map(|path| path.as_os_str())
+            .chain([OsStr::new("-p")]),
+        "",
+        &[],
+    )
+    .ok();
+    let extract =
+        [OsStr::new("-xf"), students.as_os_str(), OsStr::new("-C"), root.as_os_str(), OsStr::new("./bin/busybox")];
     run("tar", extract, "", &[]).ok();
     for applet in run(&busybox, ["--list"], "", &[]).ok().out.lines().filter(|applet| *applet != "busybox") {
         made(&root, symlink("busybox", root.join("bin").join(applet)));

@@ -32,7 +32,11 @@ impl Answer {
     #[track_caller]
     pub fn fails_with(self, part: &str) -> Self {
         let fits = self.code != 0 && (self.err.contains(part) || self.out.contains(part));
-        assert!(fits, "wanted a failure with {part:?}, got code {}\n--- stdout\n{}\n--- stderr\n{}", self.code, self.out, self.err);
+        assert!(
+            fits,
+            "wanted a failure with {part:?}, got code {}\n--- stdout\n{}\n--- stderr\n{}",
+            self.code, self.out, self.err
+        );
         self
     }
 

@@ -66,7 +66,8 @@ impl Repository {
     #[track_caller]
     fn git(&self, arguments: &[&str]) {
         let path = self.path().display().to_string();
-        let all = ["-C", &path, "-c", "user.name=Test", "-c", "user.email=test@example.org", "-c", "commit.gpgsign=false"];
+        let all =
+            ["-C", &path, "-c", "user.name=Test", "-c", "user.email=test@example.org", "-c", "commit.gpgsign=false"];
         run("git", all.iter().chain(arguments), "", &[]).ok();
     }
 }

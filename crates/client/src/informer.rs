@@ -22,15 +22,9 @@ use tokio::{
 use crate::Key;
 
 /// What a cached type must be able to do. Implemented for every typed Kubernetes object.
-pub trait Object:
-    Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static
-{
-}
+pub trait Object: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static {}
 
-impl<K> Object for K where
-    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static
-{
-}
+impl<K> Object for K where K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static {}
 
 /// How many changes a slow subscriber may fall behind before it is told to look at everything again.
 const BACKLOG: usize = 4096;
@@ -158,10 +152,7 @@ impl<K: Object> Shared<K> {
 
     fn apply(&self, object: K) {
         let (revision, object) = (revision_of(&object), Arc::new(object));
-        self.objects
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(Key::of(object.as_ref()), object.clone());
+        self.objects.write().unwrap_or_else(PoisonError::into_inner).insert(Key::of(object.as_ref()), object.clone());
         let _ = self.changes.send(Change::Applied(object));
         self.advance(revision.unwrap_or(0));
     }

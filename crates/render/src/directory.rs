@@ -21,11 +21,7 @@ const MAX_OBJECTS: usize = 50_000;
 
 /// The objects of all `.yaml`, `.yml` and `.json` files of `directory`, in order of path and position. `List` objects are
 /// replaced by their items.
-pub fn render_directory(
-    tree: &dyn Tree,
-    directory: &str,
-    options: &DirectoryOptions,
-) -> Result<Vec<Manifest>, Error> {
+pub fn render_directory(tree: &dyn Tree, directory: &str, options: &DirectoryOptions) -> Result<Vec<Manifest>, Error> {
     let directory = normalize(directory)?;
     let include = options.include.as_deref().filter(|pattern| !pattern.is_empty()).map(matcher).transpose()?;
     let exclude = options.exclude.as_deref().filter(|pattern| !pattern.is_empty()).map(matcher).transpose()?;
@@ -81,7 +77,8 @@ fn collect(path: &str, document: usize, mut value: Value, manifests: &mut Vec<Ma
         return Ok(());
     }
     let metadata = &value["metadata"];
-    let named = ["name", "generateName"].iter().any(|field| metadata[field].as_str().is_some_and(|name| !name.is_empty()));
+    let named =
+        ["name", "generateName"].iter().any(|field| metadata[field].as_str().is_some_and(|name| !name.is_empty()));
     if !named {
         return refuse(format!("{} has no metadata.name", value["kind"].as_str().unwrap_or("object")));
     }
@@ -140,7 +137,10 @@ mod tests {
 
     #[test]
     fn lists_are_flattened_and_what_is_no_object_is_named() {
-        let list = format!("apiVersion: v1\nkind: List\nitems:\n- {{{}}}\n", "apiVersion: v1, kind: Secret, metadata: {name: s}");
+        let list = format!(
+            "apiVersion: v1\nkind: List\nitems:\n- {{{}}}\n",
+            "apiVersion: v1, kind: Secret, metadata: {name: s}"
+        );
         assert_eq!(names(&tree(&[("deploy/l.yaml", &list)]), &DirectoryOptions::default()), ["s"]);
         for (text, expected) in [
             ("- 1", "deploy/x.yaml, document 1: is not a mapping"),

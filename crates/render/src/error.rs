@@ -67,7 +67,9 @@ pub enum Error {
         message: String,
     },
     /// A kustomization wants something that is not in the tree. The caller may fetch it and put it there.
-    #[error("{path}: {url:?} is not in this repository; remote bases are not fetched while rendering, copy it into the repository")]
+    #[error(
+        "{path}: {url:?} is not in this repository; remote bases are not fetched while rendering, copy it into the repository"
+    )]
     Remote {
         /// The kustomization's directory within the tree.
         path: String,

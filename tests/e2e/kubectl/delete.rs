@@ -72,8 +72,13 @@ fn finalizers(space: &Space<'_>) {
     space.apply(&[object]);
     space.k("delete configmap held --wait=false").ok();
     assert!(space.get("configmap held")["metadata"]["deletionTimestamp"].is_string());
-    space.kubectl(&["patch", "configmap", "held", "--type=merge", "-p", r#"{"metadata":{"finalizers":["example.org/other"]}}"#], "");
-    space.kubectl(&["patch", "configmap", "held", "--type=merge", "-p", r#"{"metadata":{"finalizers":null}}"#], "").ok();
+    space.kubectl(
+        &["patch", "configmap", "held", "--type=merge", "-p", r#"{"metadata":{"finalizers":["example.org/other"]}}"#],
+        "",
+    );
+    space
+        .kubectl(&["patch", "configmap", "held", "--type=merge", "-p", r#"{"metadata":{"finalizers":null}}"#], "")
+        .ok();
     assert_eq!(space.get("configmap held"), Value::Null);
 }
 

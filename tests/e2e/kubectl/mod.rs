@@ -124,7 +124,13 @@ impl<'a> Space<'a> {
     #[track_caller]
     fn ready(&self, pod: &str) {
         let waited = self.k(&format!("wait --for=condition=Ready pod/{pod} --timeout=40s"));
-        assert!(waited.code == 0, "{}\n{}\n{}", waited.err, self.k(&format!("describe pod {pod}")).out, self.k(&format!("logs {pod}")).out);
+        assert!(
+            waited.code == 0,
+            "{}\n{}\n{}",
+            waited.err,
+            self.k(&format!("describe pod {pod}")).out,
+            self.k(&format!("logs {pod}")).out
+        );
     }
 
     /// Waits until the pod has ended and returns what it printed.
@@ -134,7 +140,13 @@ impl<'a> Space<'a> {
         let name = pod["metadata"]["name"].as_str().unwrap();
         self.wait(&format!("pod {name} succeeds"), 40, || {
             let phase = self.get(&format!("pod {name}"))["status"]["phase"].clone();
-            assert_ne!(phase, "Failed", "{}\n{}", self.k(&format!("describe pod {name}")).out, self.k(&format!("logs {name}")).out);
+            assert_ne!(
+                phase,
+                "Failed",
+                "{}\n{}",
+                self.k(&format!("describe pod {name}")).out,
+                self.k(&format!("logs {name}")).out
+            );
             phase == "Succeeded"
         });
         self.k(&format!("logs {name}")).ok().out

@@ -41,31 +41,47 @@ fn environment(space: &Space<'_>) {
     ]);
     let out = space.output_of(&pod);
     for line in [
-        "PLAIN=value", "COLOUR=blue", "SIZE=7", "KEY_TOKEN=secret", "COMBINED=value-blue-$(PLAIN)-$(ABSENT)", "ONE=7", "TWO=secret",
-        "NAME=env", "LABEL=env", "NODE=lotse", "MEMORY=64", "HOSTNAME=env", "KUBERNETES_SERVICE_PORT=443",
+        "PLAIN=value",
+        "COLOUR=blue",
+        "SIZE=7",
+        "KEY_TOKEN=secret",
+        "COMBINED=value-blue-$(PLAIN)-$(ABSENT)",
+        "ONE=7",
+        "TWO=secret",
+        "NAME=env",
+        "LABEL=env",
+        "NODE=lotse",
+        "MEMORY=64",
+        "HOSTNAME=env",
+        "KUBERNETES_SERVICE_PORT=443",
     ] {
         assert!(out.lines().any(|found| found == line), "{line} is not in\n{out}");
     }
     assert!(out.contains("\nIP=10."), "{out}");
     let mut missing = once("missing", "true");
-    missing["spec"]["containers"][0]["env"] = json!([{"name": "A", "valueFrom": {"configMapKeyRef": {"name": "settings", "key": "NONE"}}}]);
+    missing["spec"]["containers"][0]["env"] =
+        json!([{"name": "A", "valueFrom": {"configMapKeyRef": {"name": "settings", "key": "NONE"}}}]);
     space.apply(&[missing]);
     space.wait("the missing key is named", 20, || {
         let waiting = space.get("pod missing")["status"]["containerStatuses"][0]["state"]["waiting"].clone();
-        waiting["reason"] == "CreateContainerConfigError" && waiting["message"].as_str().is_some_and(|message| message.contains("NONE"))
+        waiting["reason"] == "CreateContainerConfigError"
+            && waiting["message"].as_str().is_some_and(|message| message.contains("NONE"))
     });
 }
 
 fn init_containers(space: &Space<'_>) {
     let mut pod = once("ordered", "cat /data/log; echo main");
-    let init = |name: &str| json!({"name": name, "image": IMAGE, "command": ["sh", "-c", format!("sleep 0.1; echo {name} >> /data/log")],
-        "volumeMounts": [{"name": "data", "mountPath": "/data"}]});
+    let init = |name: &str| {
+        json!({"name": name, "image": IMAGE, "command": ["sh", "-c", format!("sleep 0.1; echo {name} >> /data/log")],
+        "volumeMounts": [{"name": "data", "mountPath": "/data"}]})
+    };
     pod["spec"]["initContainers"] = json!([init("first"), init("second")]);
     pod["spec"]["containers"][0]["volumeMounts"] = json!([{"name": "data", "mountPath": "/data"}]);
     pod["spec"]["volumes"] = json!([{"name": "data", "emptyDir": {}}]);
     assert_eq!(space.output_of(&pod), "first\nsecond\nmain\n");
     let mut broken = once("broken", "echo never");
-    broken["spec"]["initContainers"] = json!([{"name": "bad", "image": IMAGE, "command": ["sh", "-c", "echo no; exit 9"]}]);
+    broken["spec"]["initContainers"] =
+        json!([{"name": "bad", "image": IMAGE, "command": ["sh", "-c", "echo no; exit 9"]}]);
     space.apply(&[broken]);
     space.k("wait --for=jsonpath={.status.phase}=Failed pod/broken --timeout=20s").ok();
     assert_eq!(space.k("logs broken -c bad").ok().out, "no\n");
@@ -81,10 +97,14 @@ fn sidecar(space: &Space<'_>) {
 
 fn shared_network(space: &Space<'_>) {
     let mut pod = pod("pair", SERVE);
-    pod["spec"]["containers"].as_array_mut().unwrap().push(json!({"name": "other", "image": IMAGE, "command": ["sh", "-c", IDLE]}));
+    pod["spec"]["containers"]
+        .as_array_mut()
+        .unwrap()
+        .push(json!({"name": "other", "image": IMAGE, "command": ["sh", "-c", IDLE]}));
     space.run(&[pod]);
     space.wait("the neighbour answers", 10, || {
-        space.kubectl(&["exec", "pair", "-c", "other", "--", "wget", "-qO-", "http://127.0.0.1:8080/"], "").out.trim() == "pair"
+        space.kubectl(&["exec", "pair", "-c", "other", "--", "wget", "-qO-", "http://127.0.0.1:8080/"], "").out.trim()
+            == "pair"
     });
 }
 
@@ -101,25 +121,38 @@ fn limits(space: &Space<'_>) {
 }
 
 fn security(space: &Space<'_>) {
-    let mut pod = once("confined", "id; grep -E 'CapEff|CapBnd|NoNewPrivs' /proc/self/status; ls -ln /data | tail -n +1; touch /data/mine; stat -c %g /data/mine");
+    let mut pod = once(
+        "confined",
+        "id; grep -E 'CapEff|CapBnd|NoNewPrivs' /proc/self/status; ls -ln /data | tail -n +1; touch /data/mine; stat -c %g /data/mine",
+    );
     pod["spec"]["securityContext"] = json!({"runAsUser": 1000, "runAsGroup": 3000, "fsGroup": 2000, "supplementalGroups": [4000], "runAsNonRoot": true});
-    pod["spec"]["containers"][0]["securityContext"] = json!({"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}});
+    pod["spec"]["containers"][0]["securityContext"] =
+        json!({"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}});
     pod["spec"]["containers"][0]["volumeMounts"] = json!([{"name": "data", "mountPath": "/data"}]);
     pod["spec"]["volumes"] = json!([{"name": "data", "emptyDir": {}}]);
     let out = space.output_of(&pod);
-    for part in ["uid=1000(web) gid=3000", "2000", "4000", "CapEff:\t0000000000000000", "CapBnd:\t0000000000000000", "NoNewPrivs:\t1"] {
+    for part in [
+        "uid=1000(web) gid=3000",
+        "2000",
+        "4000",
+        "CapEff:\t0000000000000000",
+        "CapBnd:\t0000000000000000",
+        "NoNewPrivs:\t1",
+    ] {
         assert!(out.contains(part), "{part} is not in\n{out}");
     }
     assert_eq!(out.lines().last(), Some("2000"), "{out}");
     let mut added = once("added", "grep CapEff /proc/self/status");
-    added["spec"]["containers"][0]["securityContext"] = json!({"capabilities": {"drop": ["ALL"], "add": ["NET_BIND_SERVICE"]}});
+    added["spec"]["containers"][0]["securityContext"] =
+        json!({"capabilities": {"drop": ["ALL"], "add": ["NET_BIND_SERVICE"]}});
     assert_eq!(space.output_of(&added).trim(), "CapEff:\t0000000000000400");
     let mut root = once("root", "true");
     root["spec"]["securityContext"] = json!({"runAsNonRoot": true});
     space.apply(&[root]);
     space.wait("root is refused", 20, || {
         let waiting = space.get("pod root")["status"]["containerStatuses"][0]["state"]["waiting"].clone();
-        waiting["reason"] == "CreateContainerConfigError" && waiting["message"].as_str().is_some_and(|message| message.contains("runAsNonRoot"))
+        waiting["reason"] == "CreateContainerConfigError"
+            && waiting["message"].as_str().is_some_and(|message| message.contains("runAsNonRoot"))
     });
 }
 
@@ -129,7 +162,12 @@ fn read_only_root(space: &Space<'_>) {
     pod["spec"]["containers"][0]["volumeMounts"] = json!([{"name": "data", "mountPath": "/data"}]);
     pod["spec"]["volumes"] = json!([{"name": "data", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}}]);
     let out = space.output_of(&pod);
-    assert!(out.contains("Read-only file system") && !out.contains("root is writable") && out.contains("volume is writable"), "{out}");
+    assert!(
+        out.contains("Read-only file system")
+            && !out.contains("root is writable")
+            && out.contains("volume is writable"),
+        "{out}"
+    );
 }
 
 fn command(space: &Space<'_>) {
@@ -149,7 +187,8 @@ fn command(space: &Space<'_>) {
 }
 
 fn termination(space: &Space<'_>) {
-    let mut polite = pod("polite", "trap 'echo stopping; sleep 0.3; echo stopped; exit 0' TERM; while true; do sleep 0.05; done");
+    let mut polite =
+        pod("polite", "trap 'echo stopping; sleep 0.3; echo stopped; exit 0' TERM; while true; do sleep 0.05; done");
     polite["spec"]["terminationGracePeriodSeconds"] = json!(20);
     let stubborn = pod("stubborn", "trap '' TERM; while true; do sleep 1; done");
     space.run(&[polite, stubborn]);
@@ -162,7 +201,10 @@ fn termination(space: &Space<'_>) {
 }
 
 fn hooks(space: &Space<'_>) {
-    let mut pod = pod("hooked", "trap 'exit 0' TERM; while [ ! -e /tmp/started ]; do sleep 0.05; done; echo after start; while true; do sleep 0.05; done");
+    let mut pod = pod(
+        "hooked",
+        "trap 'exit 0' TERM; while [ ! -e /tmp/started ]; do sleep 0.05; done; echo after start; while true; do sleep 0.05; done",
+    );
     pod["spec"]["terminationGracePeriodSeconds"] = json!(10);
     pod["spec"]["containers"][0]["lifecycle"] = json!({
         "postStart": {"exec": {"command": ["touch", "/tmp/started"]}},
@@ -181,7 +223,12 @@ fn host_names(space: &Space<'_>) {
     pod["spec"]["dnsConfig"] = json!({"options": [{"name": "timeout", "value": "3"}]});
     let out = space.output_of(&pod);
     assert!(out.starts_with("chosen\n"), "{out}");
-    for part in ["192.0.2.7\tprinter.test", &format!("search {}.svc.cluster.local svc.cluster.local cluster.local", space.namespace), "ndots:5", "timeout:3"] {
+    for part in [
+        "192.0.2.7\tprinter.test",
+        &format!("search {}.svc.cluster.local svc.cluster.local cluster.local", space.namespace),
+        "ndots:5",
+        "timeout:3",
+    ] {
         assert!(out.contains(part), "{part:?} is not in\n{out}");
     }
 }
@@ -196,7 +243,10 @@ fn pending(space: &Space<'_>) {
         space.wait(&format!("{name} says why"), 20, || {
             let status = space.get(&format!("pod {name}"))["status"].clone();
             let conditions = status["conditions"].as_array().cloned().unwrap_or_default();
-            status["phase"] == "Pending" && conditions.iter().any(|condition| condition["message"].as_str().is_some_and(|message| message.contains(part)))
+            status["phase"] == "Pending"
+                && conditions
+                    .iter()
+                    .any(|condition| condition["message"].as_str().is_some_and(|message| message.contains(part)))
         });
     }
     assert!(space.k("describe pod large").ok().out.contains("FailedScheduling"));

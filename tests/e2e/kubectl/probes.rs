@@ -21,7 +21,8 @@ fn status(space: &Space<'_>, pod: &str) -> Value {
 
 fn readiness(space: &Space<'_>) {
     let mut web = pod("web", SERVE);
-    web["spec"]["containers"][0]["readinessProbe"] = json!({"exec": {"command": ["test", "!", "-e", "/tmp/away"]}, "periodSeconds": 1, "failureThreshold": 1});
+    web["spec"]["containers"][0]["readinessProbe"] =
+        json!({"exec": {"command": ["test", "!", "-e", "/tmp/away"]}, "periodSeconds": 1, "failureThreshold": 1});
     space.run(&[web]);
     space.k("expose pod web --port=80 --target-port=8080").ok();
     let ready = || {
@@ -39,10 +40,13 @@ fn readiness(space: &Space<'_>) {
 
 fn liveness(space: &Space<'_>) {
     let mut web = pod("web", SERVE);
-    web["spec"]["containers"][0]["livenessProbe"] = json!({"httpGet": {"path": "/index.html", "port": 8080}, "periodSeconds": 1, "failureThreshold": 2});
+    web["spec"]["containers"][0]["livenessProbe"] =
+        json!({"httpGet": {"path": "/index.html", "port": 8080}, "periodSeconds": 1, "failureThreshold": 2});
     space.run(&[web]);
     space.shell("web", "rm /tmp/www/index.html").ok();
-    space.wait("it is restarted", 30, || status(space, "web")["restartCount"] == 1 && status(space, "web")["ready"] == true);
+    space.wait("it is restarted", 30, || {
+        status(space, "web")["restartCount"] == 1 && status(space, "web")["ready"] == true
+    });
     let described = space.k("describe pod web").ok().out;
     assert!(described.contains("Liveness probe failed: HTTP probe failed with statuscode: 404"), "{described}");
     assert!(described.contains("failed liveness probe, will be restarted"), "{described}");
@@ -50,8 +54,10 @@ fn liveness(space: &Space<'_>) {
 
 fn startup(space: &Space<'_>) {
     let mut slow = pod("slow", &format!("sleep 1; touch /tmp/started; {IDLE}"));
-    slow["spec"]["containers"][0]["startupProbe"] = json!({"exec": {"command": ["test", "-e", "/tmp/started"]}, "periodSeconds": 1, "failureThreshold": 20});
-    slow["spec"]["containers"][0]["livenessProbe"] = json!({"exec": {"command": ["test", "-e", "/tmp/started"]}, "periodSeconds": 1, "failureThreshold": 1});
+    slow["spec"]["containers"][0]["startupProbe"] =
+        json!({"exec": {"command": ["test", "-e", "/tmp/started"]}, "periodSeconds": 1, "failureThreshold": 20});
+    slow["spec"]["containers"][0]["livenessProbe"] =
+        json!({"exec": {"command": ["test", "-e", "/tmp/started"]}, "periodSeconds": 1, "failureThreshold": 1});
     space.apply(&[slow]);
     space.wait("it runs", 20, || status(space, "slow")["state"]["running"].is_object());
     assert_eq!(status(space, "slow")["started"], false);
@@ -61,7 +67,10 @@ fn startup(space: &Space<'_>) {
 
 fn kinds(space: &Space<'_>) {
     let probes = [
-        ("http", json!({"httpGet": {"path": "/index.html", "port": "web", "httpHeaders": [{"name": "Host", "value": "x.test"}]}})),
+        (
+            "http",
+            json!({"httpGet": {"path": "/index.html", "port": "web", "httpHeaders": [{"name": "Host", "value": "x.test"}]}}),
+        ),
         ("tcp", json!({"tcpSocket": {"port": 8080}})),
         ("exec", json!({"exec": {"command": ["sh", "-c", "wget -qO- http://127.0.0.1:8080/"]}})),
     ];
@@ -102,7 +111,11 @@ fn image(space: &Space<'_>) {
     pods[1]["spec"]["containers"][0]["image"] = json!("127.0.0.1:1/nobody:1");
     pods[2]["spec"]["containers"][0]["image"] = json!("Not A Name");
     space.apply(&pods);
-    for (name, reasons) in [("never", &["ErrImageNeverPull"][..]), ("missing", &["ErrImagePull", "ImagePullBackOff"]), ("invalid", &["InvalidImageName"])] {
+    for (name, reasons) in [
+        ("never", &["ErrImageNeverPull"][..]),
+        ("missing", &["ErrImagePull", "ImagePullBackOff"]),
+        ("invalid", &["InvalidImageName"]),
+    ] {
         space.wait(&format!("{name} says why"), 30, || {
             let waiting = status(space, name)["state"]["waiting"].clone();
             reasons.iter().any(|reason| waiting["reason"] == *reason)
@@ -121,7 +134,11 @@ fn out_of_memory(space: &Space<'_>) {
     space.apply(&[greedy]);
     space.wait("it is killed", 30, || status(space, "greedy")["state"]["terminated"].is_object());
     let terminated = status(space, "greedy")["state"]["terminated"].clone();
-    assert_eq!((terminated["reason"].as_str(), terminated["exitCode"].as_i64()), (Some("OOMKilled"), Some(137)), "{terminated}");
+    assert_eq!(
+        (terminated["reason"].as_str(), terminated["exitCode"].as_i64()),
+        (Some("OOMKilled"), Some(137)),
+        "{terminated}"
+    );
     assert!(space.k("get pod greedy").ok().out.contains("OOMKilled"));
 }
 
@@ -143,6 +160,10 @@ fn policies(space: &Space<'_>) {
     space.k("delete pods -l app=web --wait=false").ok();
     space.wait("another pod takes its place", 20, || {
         let pods = space.get("pods -l app=web");
-        pods["items"].as_array().unwrap().iter().any(|pod| pod["metadata"]["uid"] != before && pod["status"]["containerStatuses"][0]["ready"] == true)
+        pods["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|pod| pod["metadata"]["uid"] != before && pod["status"]["containerStatuses"][0]["ready"] == true)
     });
 }

@@ -85,10 +85,12 @@ fn watch(space: &Space<'_>) {
 
 fn describe(space: &Space<'_>) {
     let mut web = workload("Deployment", "web", 1, SERVE);
-    web["spec"]["template"]["spec"]["volumes"] = json!([{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]);
+    web["spec"]["template"]["spec"]["volumes"] =
+        json!([{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]);
     web["spec"]["template"]["spec"]["containers"][0]["volumeMounts"] = json!([{"name": "data", "mountPath": "/data"}]);
     web["spec"]["template"]["spec"]["containers"][0]["resources"] = json!({"limits": {"memory": "64Mi"}});
-    web["spec"]["template"]["spec"]["containers"][0]["readinessProbe"] = json!({"tcpSocket": {"port": 8080}, "periodSeconds": 1});
+    web["spec"]["template"]["spec"]["containers"][0]["readinessProbe"] =
+        json!({"tcpSocket": {"port": 8080}, "periodSeconds": 1});
     space.apply(&[
         web,
         json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "data"},
@@ -102,12 +104,39 @@ fn describe(space: &Space<'_>) {
     ]);
     space.k("rollout status deployment/web --timeout=30s").ok();
     let expected: [(&str, &[&str]); 9] = [
-        ("pod -l app=web", &["Node:             lotse/", "Limits:", "memory:  64Mi", "Readiness:", "tcp-socket", "Scheduled", "Started container main", "ClaimName:  data", "Controlled By:  ReplicaSet/web-"]),
-        ("deployment web", &["1 desired | 1 updated | 1 total | 1 available", "RollingUpdate", "NewReplicaSetAvailable", "ScalingReplicaSet"]),
-        ("node lotse", &["KubeletReady", "Allocatable:", "Non-terminated Pods:", "Container Runtime Version:", "memory  "]),
+        (
+            "pod -l app=web",
+            &[
+                "Node:             lotse/",
+                "Limits:",
+                "memory:  64Mi",
+                "Readiness:",
+                "tcp-socket",
+                "Scheduled",
+                "Started container main",
+                "ClaimName:  data",
+                "Controlled By:  ReplicaSet/web-",
+            ],
+        ),
+        (
+            "deployment web",
+            &[
+                "1 desired | 1 updated | 1 total | 1 available",
+                "RollingUpdate",
+                "NewReplicaSetAvailable",
+                "ScalingReplicaSet",
+            ],
+        ),
+        (
+            "node lotse",
+            &["KubeletReady", "Allocatable:", "Non-terminated Pods:", "Container Runtime Version:", "memory  "],
+        ),
         ("service web", &["Endpoints:                10.", ":8080"]),
         ("ingress web", &["web.test", "web:80 (10."]),
-        ("pvc data", &["Status:        Bound", "StorageClass:  standard", "Capacity:      10Mi", "Used By:       web-"]),
+        (
+            "pvc data",
+            &["Status:        Bound", "StorageClass:  standard", "Capacity:      10Mi", "Used By:       web-"],
+        ),
         ("secret password", &["key:  12 bytes"]),
         ("serviceaccount default", &["Name:                default"]),
         ("namespace", &["Status:       Active"]),
@@ -149,10 +178,17 @@ fn explain(space: &Space<'_>) {
     space.wait("explain knows the new kind", 10, || space.k("explain boats.spec").code == 0);
     assert!(out("explain boats.spec.length").contains("From bow to stern"));
     assert!(out("explain boats --recursive").contains("length"));
-    space.kubectl(&["apply", "-f", "-"], &json!({"apiVersion": "example.org/v1", "kind": "Boat", "metadata": {"name": "a"}, "spec": {"length": 12}}).to_string()).ok();
+    space
+        .kubectl(
+            &["apply", "-f", "-"],
+            &json!({"apiVersion": "example.org/v1", "kind": "Boat", "metadata": {"name": "a"}, "spec": {"length": 12}})
+                .to_string(),
+        )
+        .ok();
     let table = out("get boats");
     assert!(table.contains("LENGTH") && table.contains("12"), "{table}");
-    let wrong = json!({"apiVersion": "example.org/v1", "kind": "Boat", "metadata": {"name": "b"}, "spec": {"length": 0}});
+    let wrong =
+        json!({"apiVersion": "example.org/v1", "kind": "Boat", "metadata": {"name": "b"}, "spec": {"length": 0}});
     space.kubectl(&["apply", "-f", "-"], &wrong.to_string()).fails_with("spec.length");
     space.k("delete crd boats.example.org").ok();
     space.k("get boats").fails_with("boats");
@@ -171,7 +207,11 @@ fn custom_resource() -> serde_json::Value {
 
 fn discovery(space: &Space<'_>) {
     let resources = space.k("api-resources").ok().out;
-    for row in ["pods                                po", "deployments                         deploy", "ingresses                           ing"] {
+    for row in [
+        "pods                                po",
+        "deployments                         deploy",
+        "ingresses                           ing",
+    ] {
         assert!(resources.contains(row), "{row:?} is not in\n{resources}");
     }
     let names = space.k("api-resources --namespaced=false -o name").ok().out;
@@ -180,7 +220,9 @@ fn discovery(space: &Space<'_>) {
     assert_eq!(listable.lines().count(), 5, "{listable}");
     assert!(space.k("api-resources -o wide --api-group=apps").ok().out.contains("deletecollection"));
     let versions = space.k("api-versions").ok().out;
-    for version in ["v1", "apps/v1", "batch/v1", "autoscaling/v2", "argoproj.io/v1alpha1", "rbac.authorization.k8s.io/v1"] {
+    for version in
+        ["v1", "apps/v1", "batch/v1", "autoscaling/v2", "argoproj.io/v1alpha1", "rbac.authorization.k8s.io/v1"]
+    {
         assert!(versions.lines().any(|line| line == version), "{versions}");
     }
 }
@@ -230,7 +272,9 @@ fn cluster_info(space: &Space<'_>) {
     let version = space.k("version -o json").ok().json();
     assert!(version["serverVersion"]["gitVersion"].as_str().unwrap().contains("+lotse"), "{version}");
     let config = space.k("config view --minify -o json").ok().json();
-    assert!(config["clusters"][0]["cluster"]["server"].as_str().unwrap().ends_with(&space.cluster.api_port.to_string()));
+    assert!(
+        config["clusters"][0]["cluster"]["server"].as_str().unwrap().ends_with(&space.cluster.api_port.to_string())
+    );
     assert!(!space.k("config view").ok().out.contains("PRIVATE KEY"));
     space.k("get --raw /healthz").ok();
     assert!(space.k("get --raw /metrics").ok().out.contains("# TYPE"));

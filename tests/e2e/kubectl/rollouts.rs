@@ -59,7 +59,10 @@ fn rollout(space: &Space<'_>) {
     assert_eq!(sets(), before.map(|count| count + 1));
     space.k("rollout restart deployment/web").ok();
     done();
-    assert!(space.get("deployment web")["spec"]["template"]["metadata"]["annotations"]["kubectl.kubernetes.io/restartedAt"].is_string());
+    assert!(
+        space.get("deployment web")["spec"]["template"]["metadata"]["annotations"]["kubectl.kubernetes.io/restartedAt"]
+            .is_string()
+    );
 }
 
 fn stuck(space: &Space<'_>) {
@@ -88,7 +91,10 @@ fn set(space: &Space<'_>) {
     let spec = space.get("deployment web")["spec"]["template"]["spec"].clone();
     let container = &spec["containers"][0];
     assert_eq!(container["image"], "busybox:2");
-    assert_eq!(container["resources"], json!({"limits": {"cpu": "200m", "memory": "64Mi"}, "requests": {"cpu": "10m"}}));
+    assert_eq!(
+        container["resources"],
+        json!({"limits": {"cpu": "200m", "memory": "64Mi"}, "requests": {"cpu": "10m"}})
+    );
     assert_eq!(spec["serviceAccountName"], "robot");
     let listed = space.k("set env deployment/web --list").ok().out;
     assert!(listed.contains("B=2") && listed.contains("COLOUR from configmap settings"), "{listed}");
@@ -101,7 +107,9 @@ fn expose(space: &Space<'_>) {
     space.k("expose deployment web --port=80 --target-port=8080").ok();
     let address = space.get("service web")["spec"]["clusterIP"].as_str().unwrap().to_owned();
     space.wait("the service answers", 20, || {
-        lotse_e2e::run("curl", ["--silent", "--max-time", "2", &format!("http://{address}/")], "", &[]).out.starts_with("web-")
+        lotse_e2e::run("curl", ["--silent", "--max-time", "2", &format!("http://{address}/")], "", &[])
+            .out
+            .starts_with("web-")
     });
     space.k("autoscale deployment web --min=1 --max=3").ok();
     assert!(space.k("get hpa").ok().out.contains("Deployment/web"));
@@ -115,7 +123,12 @@ fn other_kinds(space: &Space<'_>) {
         space.k(&format!("set env {name}/{name} COLOUR=red")).ok();
         space.k(&format!("rollout status {name}/{name} --timeout=30s")).ok();
         let pods = space.get(&format!("pods -l app={name}"));
-        let values: Vec<_> = pods["items"].as_array().unwrap().iter().map(|pod| &pod["spec"]["containers"][0]["env"][0]["value"]).collect();
+        let values: Vec<_> = pods["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|pod| &pod["spec"]["containers"][0]["env"][0]["value"])
+            .collect();
         assert_eq!(values, ["red"]);
         let history = space.k(&format!("rollout history {name}/{name}")).ok().out;
         assert!(history.contains('2'), "{history}");

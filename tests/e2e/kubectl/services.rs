@@ -26,7 +26,8 @@ fn curl(url: &str) -> String {
 
 fn web(space: &Space<'_>, replicas: u32) {
     let mut web = workload("Deployment", "web", replicas, SERVE);
-    web["spec"]["template"]["spec"]["containers"][0]["readinessProbe"] = json!({"tcpSocket": {"port": 8080}, "periodSeconds": 1});
+    web["spec"]["template"]["spec"]["containers"][0]["readinessProbe"] =
+        json!({"tcpSocket": {"port": 8080}, "periodSeconds": 1});
     space.apply(&[web]);
     space.k("rollout status deployment/web --timeout=40s").ok();
 }
@@ -38,7 +39,9 @@ fn cluster_ip(space: &Space<'_>) {
     let address = space.get("service web")["spec"]["clusterIP"].as_str().unwrap().to_owned();
     let namespace = &space.namespace;
     for name in ["web".to_owned(), format!("web.{namespace}"), format!("web.{namespace}.svc.cluster.local")] {
-        space.wait(&format!("{name} has its address"), 10, || space.shell("client", &format!("nslookup {name}")).out.contains(&address));
+        space.wait(&format!("{name} has its address"), 10, || {
+            space.shell("client", &format!("nslookup {name}")).out.contains(&address)
+        });
     }
     let script = "for i in $(seq 30); do wget -qO- http://web/; done | sort -u | wc -l";
     space.wait("both pods answer", 10, || space.shell("client", script).out.trim() == "2");
@@ -46,7 +49,9 @@ fn cluster_ip(space: &Space<'_>) {
     space.shell("client", "nslookup nobody.default.svc.cluster.local").fails_with("NXDOMAIN");
     // A pod reaches itself through its service.
     let own = space.get("pods -l app=web")["items"][0]["metadata"]["name"].as_str().unwrap().to_owned();
-    assert!(space.shell(&own, "for i in $(seq 10); do wget -T 2 -qO- http://web/ || exit 1; done").ok().out.contains(&own));
+    assert!(
+        space.shell(&own, "for i in $(seq 10); do wget -T 2 -qO- http://web/ || exit 1; done").ok().out.contains(&own)
+    );
 }
 
 fn headless(space: &Space<'_>) {
@@ -58,9 +63,17 @@ fn headless(space: &Space<'_>) {
     for name in ["web-0", "web-1"] {
         let address = space.get(&format!("pod {name}"))["status"]["podIP"].as_str().unwrap().to_owned();
         let full = format!("{name}.web.{}.svc.cluster.local", space.namespace);
-        space.wait(&format!("{full} is known"), 10, || space.shell("client", &format!("nslookup {full}")).out.contains(&address));
+        space.wait(&format!("{full} is known"), 10, || {
+            space.shell("client", &format!("nslookup {full}")).out.contains(&address)
+        });
         assert_eq!(space.shell("client", &format!("wget -qO- http://{name}.web:8080/")).ok().out.trim(), name);
-        assert!(space.shell("client", &format!("nslookup web.{}.svc.cluster.local", space.namespace)).ok().out.contains(&address));
+        assert!(
+            space
+                .shell("client", &format!("nslookup web.{}.svc.cluster.local", space.namespace))
+                .ok()
+                .out
+                .contains(&address)
+        );
         assert!(space.shell(name, "hostname -f").ok().out.starts_with(&full));
     }
 }
@@ -99,7 +112,9 @@ fn ingress(space: &Space<'_>) {
     space.wait("the edge answers", 10, || space.cluster.curl("/index.html", &host).1.starts_with("web-"));
     assert_eq!(space.cluster.curl("/other", &host).0, 404);
     assert_eq!(space.cluster.curl("/index.html", &["-H", "Host: other.test"]).0, 404);
-    space.wait("the address is in the status", 10, || space.get("ingress web")["status"]["loadBalancer"]["ingress"][0].is_object());
+    space.wait("the address is in the status", 10, || {
+        space.get("ingress web")["status"]["loadBalancer"]["ingress"][0].is_object()
+    });
 }
 
 fn external_name(space: &Space<'_>) {

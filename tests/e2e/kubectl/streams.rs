@@ -43,7 +43,10 @@ fn logs(space: &Space<'_>) {
 
 fn logs_of_many(space: &Space<'_>) {
     let mut two = pod("two", &format!("echo from main; {IDLE}"));
-    two["spec"]["containers"].as_array_mut().unwrap().push(json!({"name": "other", "image": IMAGE, "command": ["sh", "-c", format!("echo from other; {IDLE}")]}));
+    two["spec"]["containers"]
+        .as_array_mut()
+        .unwrap()
+        .push(json!({"name": "other", "image": IMAGE, "command": ["sh", "-c", format!("echo from other; {IDLE}")]}));
     space.run(&[two]);
     let out = |line: &str| space.k(line).ok().out;
     assert_eq!(out("logs two -c other"), "from other\n");
@@ -58,7 +61,8 @@ fn logs_of_many(space: &Space<'_>) {
 }
 
 fn previous(space: &Space<'_>) {
-    let script = format!("if [ -e /data/second ]; then echo second; {IDLE}; fi; touch /data/second; echo first; exit 7");
+    let script =
+        format!("if [ -e /data/second ]; then echo second; {IDLE}; fi; touch /data/second; echo first; exit 7");
     let mut failing = pod("failing", &script);
     failing["spec"]["containers"][0]["volumeMounts"] = json!([{"name": "data", "mountPath": "/data"}]);
     failing["spec"]["volumes"] = json!([{"name": "data", "emptyDir": {}}]);
@@ -81,7 +85,10 @@ fn exec(space: &Space<'_>) {
     assert_eq!(space.kubectl(&["exec", "-i", "fast", "--", "wc", "-c"], "12345").ok().out.trim(), "5");
     // More than any buffer on the way.
     let large = "0123456789abcdef".repeat(64 * 1024);
-    assert_eq!(space.kubectl(&["exec", "-i", "fast", "--", "wc", "-c"], &large).ok().out.trim(), large.len().to_string());
+    assert_eq!(
+        space.kubectl(&["exec", "-i", "fast", "--", "wc", "-c"], &large).ok().out.trim(),
+        large.len().to_string()
+    );
     assert_eq!(space.kubectl(&["exec", "-i", "fast", "--", "cat"], &large).ok().out.len(), large.len());
     let failed = space.shell("fast", "echo out; echo err >&2; exit 42");
     assert_eq!((failed.code, failed.out.as_str()), (42, "out\n"));
@@ -130,19 +137,26 @@ fn port_forward(space: &Space<'_>) {
         forward.wait_for("Forwarding from 127.0.0.1");
         let url = format!("http://127.0.0.1:{local}/");
         for _ in 0..10 {
-            let answer = lotse_e2e::run("curl", ["--silent", "--show-error", "--fail", "--max-time", "5", &url], "", &[]);
+            let answer =
+                lotse_e2e::run("curl", ["--silent", "--show-error", "--fail", "--max-time", "5", &url], "", &[]);
             assert_eq!(answer.ok().out.trim(), "web", "{}", forward.out());
         }
         // Several at once.
         let urls = vec![url.as_str(); 10];
-        let parallel = lotse_e2e::run("curl", ["--silent", "--fail", "--parallel", "--max-time", "10"].iter().chain(&urls), "", &[]);
+        let parallel = lotse_e2e::run(
+            "curl",
+            ["--silent", "--fail", "--parallel", "--max-time", "10"].iter().chain(&urls),
+            "",
+            &[],
+        );
         assert_eq!(parallel.ok().out.lines().count(), 10, "{}", forward.out());
     }
     // A port on which nobody listens breaks the one connection, not the command's patience.
     let local = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let forward = space.background(&format!("port-forward pod/web {local}:9"));
     forward.wait_for("Forwarding from 127.0.0.1");
-    let refused = lotse_e2e::run("curl", ["--silent", "--max-time", "5", &format!("http://127.0.0.1:{local}/")], "", &[]);
+    let refused =
+        lotse_e2e::run("curl", ["--silent", "--max-time", "5", &format!("http://127.0.0.1:{local}/")], "", &[]);
     assert_ne!(refused.code, 0);
     forward.wait_for("refused");
 }
@@ -160,12 +174,37 @@ fn attach(space: &Space<'_>) {
 }
 
 fn run(space: &Space<'_>) {
-    let counted = space.kubectl(&["run", "count", "--rm", "-i", "--image", IMAGE, "--restart=Never", "--quiet", "--", "wc", "-c"], "12345").ok();
+    let counted = space
+        .kubectl(
+            &["run", "count", "--rm", "-i", "--image", IMAGE, "--restart=Never", "--quiet", "--", "wc", "-c"],
+            "12345",
+        )
+        .ok();
     assert!(counted.out.starts_with('5'), "{counted:?}");
     assert_eq!(space.get("pod count"), serde_json::Value::Null);
-    let failed = space.kubectl(&["run", "fail", "--rm", "-i", "--image", IMAGE, "--restart=Never", "--quiet", "--", "sh", "-c", "exit 3"], "");
+    let failed = space.kubectl(
+        &["run", "fail", "--rm", "-i", "--image", IMAGE, "--restart=Never", "--quiet", "--", "sh", "-c", "exit 3"],
+        "",
+    );
     assert_eq!(failed.code, 3, "{failed:?}");
-    space.kubectl(&["run", "plain", "--image", IMAGE, "--labels=a=b", "--env=WHO=me", "--restart=Never", "--", "sh", "-c", "echo $WHO"], "").ok();
+    space
+        .kubectl(
+            &[
+                "run",
+                "plain",
+                "--image",
+                IMAGE,
+                "--labels=a=b",
+                "--env=WHO=me",
+                "--restart=Never",
+                "--",
+                "sh",
+                "-c",
+                "echo $WHO",
+            ],
+            "",
+        )
+        .ok();
     space.k("wait --for=jsonpath={.status.phase}=Succeeded pod/plain --timeout=30s").ok();
     assert_eq!(space.k("logs plain").ok().out, "me\n");
     assert_eq!(space.output_of(&once("again", "echo done")), "done\n");
@@ -175,7 +214,10 @@ fn proxy(space: &Space<'_>) {
     space.run(&[pod("web", SERVE)]);
     space.k("expose pod web --port=80 --target-port=8080").ok();
     let namespace = &space.namespace;
-    for path in [format!("/api/v1/namespaces/{namespace}/pods/web:8080/proxy/"), format!("/api/v1/namespaces/{namespace}/services/web:80/proxy/index.html")] {
+    for path in [
+        format!("/api/v1/namespaces/{namespace}/pods/web:8080/proxy/"),
+        format!("/api/v1/namespaces/{namespace}/services/web:80/proxy/index.html"),
+    ] {
         space.wait("the proxy answers", 10, || space.k(&format!("get --raw {path}")).out.trim() == "web");
     }
 }

@@ -28,25 +28,37 @@ fn maps(space: &Space<'_>) {
     space.k("create configmap settings --from-literal=a=one --from-literal=b=two").ok();
     space.k("create secret generic keys --from-literal=token=secret").ok();
     let map = with_volume(pod("map", IDLE), json!({"configMap": {"name": "settings"}}), json!({"mountPath": "/data"}));
-    let secret = with_volume(pod("secret", IDLE), json!({"secret": {"secretName": "keys", "defaultMode": 256}}), json!({"mountPath": "/data"}));
+    let secret = with_volume(
+        pod("secret", IDLE),
+        json!({"secret": {"secretName": "keys", "defaultMode": 256}}),
+        json!({"mountPath": "/data"}),
+    );
     let item = with_volume(
         pod("item", IDLE),
         json!({"configMap": {"name": "settings", "items": [{"key": "a", "path": "deep/renamed", "mode": 384}]}}),
         json!({"mountPath": "/data"}),
     );
-    let file = with_volume(pod("file", IDLE), json!({"configMap": {"name": "settings"}}), json!({"mountPath": "/etc/settings", "subPath": "b"}));
+    let file = with_volume(
+        pod("file", IDLE),
+        json!({"configMap": {"name": "settings"}}),
+        json!({"mountPath": "/etc/settings", "subPath": "b"}),
+    );
     space.run(&[map, secret, item, file]);
     assert_eq!(space.shell("map", "cat /data/a /data/b").ok().out, "onetwo");
     space.shell("map", "touch /data/new").fails_with("Read-only");
     assert_eq!(space.shell("secret", "cat /data/token; stat -Lc ' %a' /data/token").ok().out, "secret 400\n");
     assert_eq!(space.shell("secret", "stat -fc %T /data").ok().out.trim(), "tmpfs");
-    assert_eq!(space.shell("item", "cat /data/deep/renamed; stat -Lc ' %a' /data/deep/renamed; ls /data").ok().out, "one 600\ndeep\n");
+    assert_eq!(
+        space.shell("item", "cat /data/deep/renamed; stat -Lc ' %a' /data/deep/renamed; ls /data").ok().out,
+        "one 600\ndeep\n"
+    );
     assert_eq!(space.shell("file", "cat /etc/settings").ok().out, "two");
     // A change arrives in the running pod, all keys at once; a subPath keeps what it had.
     space.kubectl(&["patch", "configmap", "settings", "-p", r#"{"data":{"a":"changed","b":"changed"}}"#], "").ok();
     space.kubectl(&["patch", "secret", "keys", "-p", r#"{"stringData":{"token":"changed"}}"#], "").ok();
     space.wait("the change is in the pods", 20, || {
-        space.shell("map", "cat /data/a /data/b").out == "changedchanged" && space.shell("secret", "cat /data/token").out == "changed"
+        space.shell("map", "cat /data/a /data/b").out == "changedchanged"
+            && space.shell("secret", "cat /data/token").out == "changed"
     });
     assert_eq!(space.shell("file", "cat /etc/settings").ok().out, "two");
 }
@@ -77,7 +89,11 @@ fn empty_dir(space: &Space<'_>) {
     disk["spec"]["containers"].as_array_mut().unwrap().push(
         json!({"name": "other", "image": IMAGE, "command": ["sh", "-c", IDLE], "volumeMounts": [{"name": "data", "mountPath": "/shared", "readOnly": true}]}),
     );
-    let memory = with_volume(pod("memory", IDLE), json!({"emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}}), json!({"mountPath": "/data"}));
+    let memory = with_volume(
+        pod("memory", IDLE),
+        json!({"emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}}),
+        json!({"mountPath": "/data"}),
+    );
     space.run(&[disk, memory]);
     space.shell("disk", "echo hello > /data/file").ok();
     let other = |script: &str| space.kubectl(&["exec", "disk", "-c", "other", "--", "sh", "-c", script], "");
@@ -89,7 +105,11 @@ fn empty_dir(space: &Space<'_>) {
     space.shell("disk", "kill 1").ok();
     space.wait("it is restarted", 30, || {
         let statuses = space.get("pod disk")["status"]["containerStatuses"].clone();
-        statuses.as_array().unwrap().iter().any(|status| status["name"] == "main" && status["restartCount"] == 1 && status["ready"] == true)
+        statuses
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|status| status["name"] == "main" && status["restartCount"] == 1 && status["ready"] == true)
     });
     assert_eq!(space.shell("disk", "cat /data/file").ok().out, "hello\n");
 }
@@ -100,13 +120,25 @@ fn host_path(space: &Space<'_>) {
     std::fs::write(directory.join("file"), "from the host").unwrap();
     let path = directory.display().to_string();
     let volume = |path: &str, kind: &str| json!({"hostPath": {"path": path, "type": kind}});
-    let pod = with_volume(once("reads", "cat /data/file; echo back > /data/answer"), volume(&path, "Directory"), json!({"mountPath": "/data"}));
+    let pod = with_volume(
+        once("reads", "cat /data/file; echo back > /data/answer"),
+        volume(&path, "Directory"),
+        json!({"mountPath": "/data"}),
+    );
     assert_eq!(space.output_of(&pod), "from the host");
     assert_eq!(std::fs::read_to_string(directory.join("answer")).unwrap(), "back\n");
     let made = format!("{path}/made");
-    space.output_of(&with_volume(once("makes", "true"), volume(&made, "DirectoryOrCreate"), json!({"mountPath": "/data"})));
+    space.output_of(&with_volume(
+        once("makes", "true"),
+        volume(&made, "DirectoryOrCreate"),
+        json!({"mountPath": "/data"}),
+    ));
     assert!(directory.join("made").is_dir());
-    space.apply(&[with_volume(once("fails", "true"), volume(&format!("{path}/absent"), "Directory"), json!({"mountPath": "/data"}))]);
+    space.apply(&[with_volume(
+        once("fails", "true"),
+        volume(&format!("{path}/absent"), "Directory"),
+        json!({"mountPath": "/data"}),
+    )]);
     space.wait("the missing directory is named", 20, || space.k("describe pod fails").out.contains("FailedMount"));
 }
 
@@ -117,16 +149,29 @@ fn claim(name: &str, class: Option<&str>, size: &str) -> Value {
 
 fn claims(space: &Space<'_>) {
     space.apply(&[claim("data", None, "20Mi")]);
-    let using = |name: &str, script: &str| with_volume(once(name, script), json!({"persistentVolumeClaim": {"claimName": "data"}}), json!({"mountPath": "/data"}));
+    let using = |name: &str, script: &str| {
+        with_volume(
+            once(name, script),
+            json!({"persistentVolumeClaim": {"claimName": "data"}}),
+            json!({"mountPath": "/data"}),
+        )
+    };
     space.output_of(&using("writer", "echo kept > /data/file"));
     space.k("delete pod writer").ok();
     assert_eq!(space.output_of(&using("reader", "cat /data/file")), "kept\n");
     let bound = space.get("pvc data");
-    assert_eq!((bound["status"]["phase"].as_str(), bound["spec"]["storageClassName"].as_str()), (Some("Bound"), Some("standard")));
+    assert_eq!(
+        (bound["status"]["phase"].as_str(), bound["spec"]["storageClassName"].as_str()),
+        (Some("Bound"), Some("standard"))
+    );
     let row = space.k("get pvc data").ok().out;
     assert!(row.contains("Bound") && row.contains("20Mi") && row.contains("RWO"), "{row}");
     // In use: it waits for the pod.
-    space.run(&[with_volume(pod("user", IDLE), json!({"persistentVolumeClaim": {"claimName": "data"}}), json!({"mountPath": "/data"}))]);
+    space.run(&[with_volume(
+        pod("user", IDLE),
+        json!({"persistentVolumeClaim": {"claimName": "data"}}),
+        json!({"mountPath": "/data"}),
+    )]);
     space.k("delete pvc data --wait=false").ok();
     assert!(space.k("get pvc data").ok().out.contains("Terminating"));
     space.k("delete pod user reader").ok();
@@ -138,7 +183,13 @@ fn classes(space: &Space<'_>) {
     for class in ["standard (default)", "hostpath", "local-path"] {
         assert!(listed.contains(class), "{listed}");
     }
-    let using = |name: &str| with_volume(once(name, "echo x > /data/file"), json!({"persistentVolumeClaim": {"claimName": name}}), json!({"mountPath": "/data"}));
+    let using = |name: &str| {
+        with_volume(
+            once(name, "echo x > /data/file"),
+            json!({"persistentVolumeClaim": {"claimName": name}}),
+            json!({"mountPath": "/data"}),
+        )
+    };
     for class in ["hostpath", "local-path"] {
         space.apply(&[claim(class, Some(class), "5Mi")]);
         space.output_of(&using(class));
@@ -147,11 +198,24 @@ fn classes(space: &Space<'_>) {
     let reclaim = space.get(&format!("pv {volume}"))["spec"]["persistentVolumeReclaimPolicy"].clone();
     assert_eq!(reclaim, "Delete");
     space.k("delete pods --all").ok();
-    space.kubectl(&["patch", "pv", &space.get("pvc local-path")["spec"]["volumeName"].as_str().unwrap().to_owned(), "-p", r#"{"spec":{"persistentVolumeReclaimPolicy":"Retain"}}"#], "").ok();
+    space
+        .kubectl(
+            &[
+                "patch",
+                "pv",
+                space.get("pvc local-path")["spec"]["volumeName"].as_str().unwrap(),
+                "-p",
+                r#"{"spec":{"persistentVolumeReclaimPolicy":"Retain"}}"#,
+            ],
+            "",
+        )
+        .ok();
     let kept = space.get("pvc local-path")["spec"]["volumeName"].as_str().unwrap().to_owned();
     space.k("delete pvc hostpath local-path").ok();
     space.wait("the volume is gone with its claim", 20, || space.get(&format!("pv {volume}")).is_null());
-    space.wait("the other is released, not deleted", 20, || space.get(&format!("pv {kept}"))["status"]["phase"] == "Released");
+    space.wait("the other is released, not deleted", 20, || {
+        space.get(&format!("pv {kept}"))["status"]["phase"] == "Released"
+    });
     space.k(&format!("delete pv {kept}")).ok();
 }
 
@@ -159,11 +223,21 @@ fn missing(space: &Space<'_>) {
     let pods = [
         with_volume(pod("map", IDLE), json!({"configMap": {"name": "absent"}}), json!({"mountPath": "/data"})),
         with_volume(pod("secret", IDLE), json!({"secret": {"secretName": "absent"}}), json!({"mountPath": "/data"})),
-        with_volume(pod("claim", IDLE), json!({"persistentVolumeClaim": {"claimName": "absent"}}), json!({"mountPath": "/data"})),
+        with_volume(
+            pod("claim", IDLE),
+            json!({"persistentVolumeClaim": {"claimName": "absent"}}),
+            json!({"mountPath": "/data"}),
+        ),
     ];
     space.apply(&pods);
-    for (name, part) in [("map", "configmap \"absent\" not found"), ("secret", "secret \"absent\" not found"), ("claim", "persistentvolumeclaim \"absent\" not found")] {
-        space.wait(&format!("{name} names what is missing"), 20, || space.k(&format!("describe pod {name}")).out.contains(part));
+    for (name, part) in [
+        ("map", "configmap \"absent\" not found"),
+        ("secret", "secret \"absent\" not found"),
+        ("claim", "persistentvolumeclaim \"absent\" not found"),
+    ] {
+        space.wait(&format!("{name} names what is missing"), 20, || {
+            space.k(&format!("describe pod {name}")).out.contains(part)
+        });
     }
     // It starts by itself once the object is there.
     space.k("create configmap absent --from-literal=a=1").ok();

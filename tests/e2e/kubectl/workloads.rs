@@ -30,7 +30,8 @@ fn jobs(space: &Space<'_>) {
     many["spec"]["completions"] = json!(3);
     many["spec"]["parallelism"] = json!(2);
     many["spec"]["completionMode"] = json!("Indexed");
-    many["spec"]["template"]["spec"]["containers"][0]["command"] = json!(["sh", "-c", "echo index $JOB_COMPLETION_INDEX"]);
+    many["spec"]["template"]["spec"]["containers"][0]["command"] =
+        json!(["sh", "-c", "echo index $JOB_COMPLETION_INDEX"]);
     let mut failing = job("failing", "exit 1");
     failing["spec"]["backoffLimit"] = json!(0);
     let mut brief = job("brief", "true");
@@ -68,7 +69,9 @@ pub(super) fn start_cron_job(space: &Space<'_>) {
 
 pub(super) fn cron_job_ran(space: &Space<'_>) {
     let space = Space { cluster: space.cluster, namespace: CRON_JOB_NAMESPACE.to_owned() };
-    space.wait("a job was started and ended", 75, || !space.get("cronjob clock")["status"]["lastSuccessfulTime"].is_null());
+    space.wait("a job was started and ended", 75, || {
+        !space.get("cronjob clock")["status"]["lastSuccessfulTime"].is_null()
+    });
     let name = space.get("jobs")["items"][0]["metadata"]["name"].as_str().unwrap().to_owned();
     assert!(name.starts_with("clock-"));
     assert_eq!(space.k(&format!("logs job/{name}")).ok().out, "the minute is full\n");
@@ -84,7 +87,8 @@ fn stateful_set(space: &Space<'_>) {
         set,
     ]);
     space.k("rollout status statefulset/db --timeout=40s").ok();
-    let made = |name: &str| space.get(&format!("pod {name}"))["metadata"]["creationTimestamp"].as_str().unwrap().to_owned();
+    let made =
+        |name: &str| space.get(&format!("pod {name}"))["metadata"]["creationTimestamp"].as_str().unwrap().to_owned();
     assert!(made("db-0") <= made("db-1"));
     space.shell("db-1", "echo kept > /data/file").ok();
     space.k("scale statefulset/db --replicas=1").ok();
@@ -109,7 +113,9 @@ fn daemon_set(space: &Space<'_>) {
     assert_eq!((status["desiredNumberScheduled"].as_i64(), status["numberReady"].as_i64()), (Some(1), Some(1)));
     let before = space.get("pods -l app=agent")["items"][0]["metadata"]["name"].as_str().unwrap().to_owned();
     space.k(&format!("delete pod {before}")).ok();
-    space.wait("it comes back", 20, || space.get("daemonset agent")["status"]["numberReady"] == 1 && space.get(&format!("pod {before}")).is_null());
+    space.wait("it comes back", 20, || {
+        space.get("daemonset agent")["status"]["numberReady"] == 1 && space.get(&format!("pod {before}")).is_null()
+    });
 }
 
 /// Whatever happens in `test`, the node takes pods afterwards.
@@ -152,8 +158,29 @@ fn drain(space: &Space<'_>) {
 
 fn certificates(space: &Space<'_>) {
     let directory = space.cluster.directory();
-    let (key, request) = (directory.join("csr.key").display().to_string(), directory.join("csr.pem").display().to_string());
-    lotse_e2e::run("openssl", ["req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", &key, "-out", &request, "-subj", "/CN=jane"], "", &[]).ok();
+    let (key, request) =
+        (directory.join("csr.key").display().to_string(), directory.join("csr.pem").display().to_string());
+    lotse_e2e::run(
+        "openssl",
+        [
+            "req",
+            "-new",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+            "-keyout",
+            &key,
+            "-out",
+            &request,
+            "-subj",
+            "/CN=jane",
+        ],
+        "",
+        &[],
+    )
+    .ok();
     let encoded = lotse_e2e::run("base64", ["-w0", &request], "", &[]).ok().out;
     space.apply(&[json!({"apiVersion": "certificates.k8s.io/v1", "kind": "CertificateSigningRequest", "metadata": {"name": "jane"},
         "spec": {"request": encoded, "signerName": "kubernetes.io/kube-apiserver-client", "usages": ["client auth"]}})]);

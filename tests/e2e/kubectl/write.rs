@@ -58,7 +58,12 @@ fn server_side_apply(space: &Space<'_>) {
     apply("two", json!({"a": "2"}), &[]).ok();
     assert_eq!(space.get("configmap settings")["data"], json!({"a": "2"}));
     let managed = space.k("get configmap settings -o json --show-managed-fields").ok().json();
-    let managers: Vec<&str> = managed["metadata"]["managedFields"].as_array().unwrap().iter().filter_map(|entry| entry["manager"].as_str()).collect();
+    let managers: Vec<&str> = managed["metadata"]["managedFields"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|entry| entry["manager"].as_str())
+        .collect();
     assert!(managers.contains(&"two"), "{managers:?}");
 }
 
@@ -78,7 +83,8 @@ fn edit(space: &Space<'_>) {
     space.kubectl(&["apply", "-f", "-"], &settings(json!({"a": "old"})).to_string()).ok();
     let edit = |script: &str| {
         let editor = space.cluster.kubectl_environment();
-        let mut environment: Vec<(&str, &OsStr)> = editor.iter().map(|(name, value)| (*name, value.as_os_str())).collect();
+        let mut environment: Vec<(&str, &OsStr)> =
+            editor.iter().map(|(name, value)| (*name, value.as_os_str())).collect();
         environment.push(("KUBE_EDITOR", OsStr::new(script)));
         lotse_e2e::run("kubectl", ["-n", &space.namespace, "edit", "configmap", "settings"], "", &environment)
     };
@@ -89,25 +95,39 @@ fn edit(space: &Space<'_>) {
 
 fn patch(space: &Space<'_>) {
     space.apply(&[workload("Deployment", "web", 0, IDLE)]);
-    let patch = |kind: &str, text: &str| space.kubectl(&["patch", "deployment", "web", &format!("--type={kind}"), "-p", text], "");
+    let patch = |kind: &str, text: &str| {
+        space.kubectl(&["patch", "deployment", "web", &format!("--type={kind}"), "-p", text], "")
+    };
     let containers = || space.get("deployment web")["spec"]["template"]["spec"]["containers"].clone();
-    let container = |name: &str| format!(r#"{{"spec":{{"template":{{"spec":{{"containers":[{{"name":"{name}","image":"busybox:1"}}]}}}}}}}}"#);
+    let container = |name: &str| {
+        format!(r#"{{"spec":{{"template":{{"spec":{{"containers":[{{"name":"{name}","image":"busybox:1"}}]}}}}}}}}"#)
+    };
     patch("strategic", &container("added")).ok();
     assert_eq!(containers().as_array().map(Vec::len), Some(2));
     patch("strategic", r#"{"spec":{"template":{"spec":{"containers":[{"name":"added","$patch":"delete"}]}}}}"#).ok();
     assert_eq!(containers().as_array().map(Vec::len), Some(1));
     patch("merge", &container("instead")).ok();
     assert_eq!((containers().as_array().map(Vec::len), containers()[0]["name"].as_str()), (Some(1), Some("instead")));
-    patch("json", r#"[{"op":"test","path":"/spec/replicas","value":0},{"op":"replace","path":"/spec/paused","value":true}]"#).fails_with("paused");
+    patch(
+        "json",
+        r#"[{"op":"test","path":"/spec/replicas","value":0},{"op":"replace","path":"/spec/paused","value":true}]"#,
+    )
+    .fails_with("paused");
     patch("json", r#"[{"op":"add","path":"/spec/paused","value":true}]"#).ok();
     patch("json", r#"[{"op":"test","path":"/spec/replicas","value":7}]"#).fails_with("test");
     assert_eq!(space.get("deployment web")["spec"]["paused"], true);
-    space.kubectl(&["patch", "deployment", "web", "--subresource=scale", "--type=merge", "-p", r#"{"spec":{"replicas":1}}"#], "").ok();
+    space
+        .kubectl(
+            &["patch", "deployment", "web", "--subresource=scale", "--type=merge", "-p", r#"{"spec":{"replicas":1}}"#],
+            "",
+        )
+        .ok();
     assert_eq!(space.get("deployment web")["spec"]["replicas"], 1);
 }
 
 fn dry_run(space: &Space<'_>) {
-    let answer = space.kubectl(&["apply", "--dry-run=server", "-f", "-"], &settings(json!({"a": "1"})).to_string()).ok();
+    let answer =
+        space.kubectl(&["apply", "--dry-run=server", "-f", "-"], &settings(json!({"a": "1"})).to_string()).ok();
     assert!(answer.out.contains("(server dry run)"), "{}", answer.out);
     assert_eq!(space.get("configmap settings"), Value::Null);
     let text = space.k("create deployment web --image=busybox:1 --dry-run=client -o yaml").ok().out;
@@ -190,7 +210,9 @@ fn replace(space: &Space<'_>) {
 }
 
 fn secrets(space: &Space<'_>) {
-    let secret = |data: Value| json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "keys"}, "data": data}).to_string();
+    let secret = |data: Value| {
+        json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "keys"}, "data": data}).to_string()
+    };
     let refused = space.kubectl(&["apply", "-f", "-"], &secret(json!({"good": "Zm9v", "db_password": "not base64!"})));
     refused.fails_with("db_password");
     assert_eq!(space.get("secret keys"), Value::Null);

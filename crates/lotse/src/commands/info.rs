@@ -57,12 +57,14 @@ pub(crate) fn logs(profile: &Profile, arguments: &Logs) -> Result<(), Failure> {
         }
         None => copy(&mut file).map_err(failure)?,
     }
-    while arguments.follow {
+    if !arguments.follow {
+        return Ok(());
+    }
+    loop {
         // A file has no event that std offers; five looks a second cost nothing.
         std::thread::park_timeout(Duration::from_millis(200));
         copy(&mut file).map_err(failure)?;
     }
-    Ok(())
 }
 
 fn copy(file: &mut File) -> std::io::Result<()> {

@@ -184,9 +184,14 @@ impl Emitter {
             self.out.extend_from_slice(text.as_bytes());
             return;
         }
-        self.words(text, indent, |emitter, letter| {
-            emitter.out.extend_from_slice(letter.encode_utf8(&mut [0; 4]).as_bytes());
-        }, |column, before, after| column > BEST_WIDTH && before != Some(' ') && after != Some(' '));
+        self.words(
+            text,
+            indent,
+            |emitter, letter| {
+                emitter.out.extend_from_slice(letter.encode_utf8(&mut [0; 4]).as_bytes());
+            },
+            |column, before, after| column > BEST_WIDTH && before != Some(' ') && after != Some(' '),
+        );
     }
 
     /// Writes letter by letter, with a line end in the place of a blank where `breaks` says so.
@@ -400,7 +405,8 @@ impl<'a> Text<'a> {
 
     fn scan(&mut self, style: EmitStyle) {
         let value = &self.value;
-        let (mut indicators, mut special, mut tabs) = (value.starts_with("---") || value.starts_with("..."), false, false);
+        let (mut indicators, mut special, mut tabs) =
+            (value.starts_with("---") || value.starts_with("..."), false, false);
         let (mut edge_blank, mut trailing_space, mut break_space, mut space_break) = (false, false, false, false);
         let (mut previous_space, mut previous_break, mut after_blank) = (false, false, true);
         let mut letters = value.char_indices().peekable();
@@ -493,7 +499,10 @@ fn is_base_60(text: &str) -> bool {
         [ten, unit] => (b'0'..=b'5').contains(ten) && unit.is_ascii_digit(),
         _ => false,
     };
-    head_fits && sixty(last) && parts.iter().all(|part| sixty(part)) && fraction.bytes().all(|byte| byte.is_ascii_digit() || byte == b'_')
+    head_fits
+        && sixty(last)
+        && parts.iter().all(|part| sixty(part))
+        && fraction.bytes().all(|byte| byte.is_ascii_digit() || byte == b'_')
 }
 
 /// Booleans of YAML 1.1 that go-yaml 3 reads as text.
@@ -559,7 +568,8 @@ fn natural_order_of_letters(a: &[char], b: &[char], style: EmitStyle) -> Orderin
         (true, true) => return first.cmp(&second),
         (false, false) => {}
         (first_is_letter, _) => {
-            let after_digit = style == EmitStyle::V3 && at > 0 && a.get(at - 1).is_some_and(|letter| letter.is_numeric());
+            let after_digit =
+                style == EmitStyle::V3 && at > 0 && a.get(at - 1).is_some_and(|letter| letter.is_numeric());
             return if first_is_letter == after_digit { Ordering::Less } else { Ordering::Greater };
         }
     }

@@ -45,7 +45,9 @@ pub fn to_json_value(value: &Value) -> serde_json::Value {
         ),
         Value::String(bytes) => serde_json::Value::String(text(bytes)),
         Value::List(items) => serde_json::Value::Array(items.iter().map(to_json_value).collect()),
-        Value::Map(map) => serde_json::Value::Object(map.iter().map(|(key, value)| (text(key), to_json_value(value))).collect()),
+        Value::Map(map) => {
+            serde_json::Value::Object(map.iter().map(|(key, value)| (text(key), to_json_value(value))).collect())
+        }
     }
 }
 
@@ -95,7 +97,7 @@ fn write(value: &Value, escape_html: bool, out: &mut Vec<u8>) -> Result<(), Erro
         }
         Value::Map(map) => {
             let mut entries: Vec<_> = map.iter().collect();
-            entries.sort_by(|(a, _), (b, _)| a.cmp(b));
+            entries.sort_by_key(|(key, _)| *key);
             out.push(b'{');
             for (index, (key, value)) in entries.into_iter().enumerate() {
                 if index > 0 {

@@ -24,7 +24,11 @@ fn words_mean_what_the_dialect_says() {
         ("1e3", Value::Float(1000.0), Value::Float(1000.0)),
         (".5", Value::Float(0.5), Value::Float(0.5)),
         ("2024-01-02", Value::string("2024-01-02"), Value::string("2024-01-02T00:00:00Z")),
-        ("2001-12-14t21:59:43.10-05:00", Value::string("2001-12-14t21:59:43.10-05:00"), Value::string("2001-12-14T21:59:43.1-05:00")),
+        (
+            "2001-12-14t21:59:43.10-05:00",
+            Value::string("2001-12-14t21:59:43.10-05:00"),
+            Value::string("2001-12-14T21:59:43.1-05:00"),
+        ),
         ("18446744073709551615", Value::Uint(u64::MAX), Value::Uint(u64::MAX)),
         ("12:30", Value::string("12:30"), Value::string("12:30")),
         ("'yes'", Value::string("yes"), Value::string("yes")),
@@ -78,7 +82,10 @@ fn text_is_written_as_sigs_yaml_writes_it() {
         ("a: '12:30'", "a: \"12:30\"\n"),
         ("a: \"\\U0001F600\"", "a: \"\\U0001F600\"\n"),
         ("a: é", "a: é\n"),
-        ("? aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\n: b", "? aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\n: b\n"),
+        (
+            "? aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\n: b",
+            "? aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\n: b\n",
+        ),
         ("just text", "just text\n"),
         (
             "a: one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen",
@@ -91,7 +98,14 @@ fn text_is_written_as_sigs_yaml_writes_it() {
 
 #[test]
 fn what_was_written_reads_back_and_is_written_again_alike() {
-    for text in ["a: \"\\n\"", "a: \"\\n x\"", "- '-'\n- '- a'\n- '?'\n- ':'\n- '...'\n- '---'", "\"a\\nb\": 1", "a: \"\\r\\n\"", "a: [\"\\u2028\", \"\\u0085\"]"] {
+    for text in [
+        "a: \"\\n\"",
+        "a: \"\\n x\"",
+        "- '-'\n- '- a'\n- '?'\n- ':'\n- '...'\n- '---'",
+        "\"a\\nb\": 1",
+        "a: \"\\r\\n\"",
+        "a: [\"\\u2028\", \"\\u0085\"]",
+    ] {
         let first = value(text, Dialect::V2);
         let printed = emit(&first, EmitStyle::V2);
         let again = parse_documents(&printed, Dialect::V2).unwrap();
@@ -102,7 +116,13 @@ fn what_was_written_reads_back_and_is_written_again_alike() {
 
 #[test]
 fn block_scalars_at_the_end_need_no_line_end() {
-    for (text, expected) in [("a: |\n  x", "x"), ("a: |-\n  x", "x"), ("a: |+\n  x", "x"), ("a: >\n  x\n  y", "x y"), ("a: |\n  x\n", "x\n")] {
+    for (text, expected) in [
+        ("a: |\n  x", "x"),
+        ("a: |-\n  x", "x"),
+        ("a: |+\n  x", "x"),
+        ("a: >\n  x\n  y", "x y"),
+        ("a: |\n  x\n", "x\n"),
+    ] {
         assert_eq!(value(text, Dialect::V3).get("a").unwrap(), &Value::string(expected), "{text:?}");
     }
 }

@@ -58,7 +58,11 @@ fn zone(text: &str, separator: char) -> Option<String> {
             if !reader.rest.is_empty() || hours > 24 || minutes > 60 {
                 return None;
             }
-            if hours == 0 && minutes == 0 { Some("Z".to_owned()) } else { Some(format!("{sign}{hours:02}:{minutes:02}")) }
+            if hours == 0 && minutes == 0 {
+                Some("Z".to_owned())
+            } else {
+                Some(format!("{sign}{hours:02}:{minutes:02}"))
+            }
         }
         _ => None,
     }

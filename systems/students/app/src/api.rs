@@ -85,7 +85,10 @@ async fn list(State(database): State<Database>) -> Result<Json<Vec<Student>>, Fa
 /// One student.
 #[utoipa::path(get, path = "/api/student/{id}", params(("id" = i64, Path)),
     responses((status = 200, body = Student), (status = 404, body = Problem), (status = 503, body = Problem)))]
-async fn read(State(database): State<Database>, id: Result<Path<i64>, PathRejection>) -> Result<Json<Student>, Failure> {
+async fn read(
+    State(database): State<Database>,
+    id: Result<Path<i64>, PathRejection>,
+) -> Result<Json<Student>, Failure> {
     let id = student_id(id)?;
     database.get(id).await?.map(Json).ok_or_else(|| Failure::unknown(id))
 }

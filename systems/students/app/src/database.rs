@@ -51,8 +51,7 @@ impl Database {
             .application_name("students")
             .connect_timeout(TIMEOUT)
             .keepalives_idle(Duration::from_secs(10));
-        let manager =
-            Manager::from_config(postgres, NoTls, ManagerConfig { recycling_method: RecyclingMethod::Fast });
+        let manager = Manager::from_config(postgres, NoTls, ManagerConfig { recycling_method: RecyclingMethod::Fast });
         let timeouts = Timeouts { wait: Some(TIMEOUT), create: Some(TIMEOUT), recycle: Some(TIMEOUT) };
         let pool = Pool::builder(manager).max_size(8).timeouts(timeouts).runtime(Runtime::Tokio1).build()?;
         Ok(Self { pool })

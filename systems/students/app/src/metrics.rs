@@ -65,10 +65,8 @@ pub(crate) async fn observe(State(metrics): State<Metrics>, request: Request, ne
 pub(crate) async fn expose(State(metrics): State<Metrics>) -> Response {
     let mut body = String::new();
     match text::encode(&mut body, &metrics.registry) {
-        Ok(()) => {
-            ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], body)
-                .into_response()
-        }
+        Ok(()) => ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], body)
+            .into_response(),
         Err(_) => axum::http::StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }
