@@ -16,6 +16,7 @@ use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::ListMet
 use lotse_client::Key;
 use lotse_runtime::{ContainerState, ExecSpec};
 use serde::Deserialize;
+use serde_json::json;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
@@ -51,8 +52,18 @@ pub(crate) fn router(shared: Arc<Shared>, handlers: Option<Arc<dyn Handlers>>) -
         .merge(images_api::router(shared))
 }
 
+/// A refusal as a `Status`, which clients print as one sentence.
 fn refuse(status: StatusCode, message: impl Into<String>) -> Response {
-    (status, message.into()).into_response()
+    let reason = match status {
+        StatusCode::NOT_FOUND => "NotFound",
+        StatusCode::BAD_REQUEST => "BadRequest",
+        _ => "InternalError",
+    };
+    let body = json!({
+        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+        "message": message.into(), "reason": reason, "code": status.as_u16(),
+    });
+    (status, Json(body)).into_response()
 }
 
 // === impl Kubelet ===

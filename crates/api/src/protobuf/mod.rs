@@ -15,7 +15,7 @@ const MESSAGES: &str = include_str!("messages.txt");
 const MAGIC: &[u8] = b"k8s\0";
 
 /// Messages whose fields stand in the JSON object around them.
-const INLINE: [&str; 7] = [
+const INLINE: [&str; 8] = [
     "ephemeralContainerCommon",
     "handler",
     "localObjectReference",
@@ -23,6 +23,7 @@ const INLINE: [&str; 7] = [
     "rule",
     "ruleWithOperations",
     "volumeSource",
+    "ingressRuleValue",
 ];
 
 /// Fields for which zero, false and empty differ from absent. The wire format always carries the other ones, where it means that

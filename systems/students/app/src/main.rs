@@ -31,6 +31,9 @@ async fn main() -> ExitCode {
 }
 
 async fn run() -> Result<(), Box<dyn std::error::Error>> {
+    // First of all: the kernel drops signals that process 1 of a container does not handle yet.
+    let mut terminate = tokio::signal::unix::signal(SignalKind::terminate())?;
+    let mut interrupt = tokio::signal::unix::signal(SignalKind::interrupt())?;
     let config = Config::from_environment()?;
     let address = SocketAddr::from(([0, 0, 0, 0], config.port));
     let database = Database::new(&config)?;
@@ -38,8 +41,6 @@ async fn run() -> Result<(), Box<dyn std::error::Error>> {
     tracing::info!(%address, "listening");
     // Requests are answered with 503 until the schema is there; the process waits for its database instead of dying.
     let migration = tokio::spawn(database.clone().migrate_with_retries());
-    let mut terminate = tokio::signal::unix::signal(SignalKind::terminate())?;
-    let mut interrupt = tokio::signal::unix::signal(SignalKind::interrupt())?;
     axum::serve(listener, api::router(database))
         .with_graceful_shutdown(async move {
             tokio::select! {
