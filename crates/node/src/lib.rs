@@ -13,6 +13,7 @@ mod images_api;
 mod logs;
 mod machine;
 mod node;
+mod pod_proxy;
 mod pods;
 mod probes;
 mod registration;

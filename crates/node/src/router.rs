@@ -9,7 +9,7 @@ use axum::{
     extract::{Path, Query, Request, State},
     http::{StatusCode, header},
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{any, get},
 };
 use jiff::Timestamp;
 use k8s_openapi::{api::core::v1::Pod, apimachinery::pkg::apis::meta::v1::ListMeta};
@@ -23,7 +23,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use crate::{
     containers,
     error::chain,
-    images_api, logs,
+    images_api, logs, pod_proxy,
     pods::{Shared, safe_name},
     stats,
     streaming::{Handlers, OpenSession, Streams},
@@ -48,6 +48,8 @@ pub(crate) fn router(shared: Arc<Shared>, handlers: Option<Arc<dyn Handlers>>) -
         .route("/exec/{namespace}/{pod}/{container}", get(exec).post(exec))
         .route("/attach/{namespace}/{pod}/{container}", get(attach).post(attach))
         .route("/portForward/{namespace}/{pod}", get(port_forward).post(port_forward))
+        .route("/podProxy/{namespace}/{pod}/{port}/", any(pod_proxy))
+        .route("/podProxy/{namespace}/{pod}/{port}/{*path}", any(pod_proxy))
         .with_state(Kubelet { shared: shared.clone(), handlers })
         .merge(images_api::router(shared))
 }
@@ -57,6 +59,8 @@ fn refuse(status: StatusCode, message: impl Into<String>) -> Response {
     let reason = match status {
         StatusCode::NOT_FOUND => "NotFound",
         StatusCode::BAD_REQUEST => "BadRequest",
+        StatusCode::SERVICE_UNAVAILABLE | StatusCode::BAD_GATEWAY => "ServiceUnavailable",
+        StatusCode::GATEWAY_TIMEOUT => "Timeout",
         _ => "InternalError",
     };
     let body = json!({
@@ -259,10 +263,51 @@ async fn attach(
         Err(response) => return response,
     };
     let streams = streams(&query_pairs(&request));
+    let stdin = streams.stdin;
     let runtime = kubelet.shared.runtime.clone();
-    let open: OpenSession =
-        Box::new(move || Box::pin(async move { runtime.attach(&uid, &id).await.map_err(|error| chain(&error)) }));
+    let open: OpenSession = Box::new(move || {
+        Box::pin(async move { runtime.attach(&uid, &id, stdin).await.map_err(|error| chain(&error)) })
+    });
     handlers.attach(request, streams, open).await
+}
+
+/// `/podProxy/{namespace}/{pod}/{port}/{path}`; the port is a number or the name of a container's port.
+async fn pod_proxy(
+    State(kubelet): State<Kubelet>,
+    Path(parts): Path<Vec<(String, String)>>,
+    request: Request,
+) -> Response {
+    let part = |wanted: &str| {
+        let found = parts.iter().find(|(name, _)| name == wanted);
+        found.map(|(_, value)| value.as_str()).unwrap_or_default()
+    };
+    let pod = match kubelet.pod(part("namespace"), part("pod")) {
+        Ok(pod) => pod,
+        Err(response) => return response,
+    };
+    let Some(port) = port_of(&pod, part("port")) else {
+        return refuse(StatusCode::BAD_REQUEST, format!("pod {} has no port {:?}", part("pod"), part("port")));
+    };
+    let address = pod.status.as_ref().and_then(|status| status.pod_ip.as_deref()).and_then(|ip| ip.parse().ok());
+    let Some(address) = address.filter(|address| pod_proxy::is_proxyable(*address)) else {
+        return refuse(StatusCode::SERVICE_UNAVAILABLE, format!("pod {} has no address", part("pod")));
+    };
+    // The fifth piece and what follows, as the client has written it.
+    let target = request.uri().path_and_query().map_or("/", |whole| whole.as_str());
+    let target = format!("/{}", target.splitn(6, '/').nth(5).unwrap_or_default());
+    match pod_proxy::forward(address, port, &target, request).await {
+        Ok(response) => response,
+        Err((status, sentence)) => refuse(status, sentence),
+    }
+}
+
+fn port_of(pod: &Pod, port: &str) -> Option<u16> {
+    if let Ok(number) = port.parse::<u16>() {
+        return Some(number).filter(|number| *number != 0);
+    }
+    let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
+    let mut ports = containers.flat_map(|container| container.ports.iter().flatten());
+    ports.find(|one| one.name.as_deref() == Some(port)).and_then(|one| u16::try_from(one.container_port).ok())
 }
 
 async fn port_forward(

@@ -19,6 +19,12 @@ pub enum Error {
         /// One sentence that names the cause.
         message: String,
     },
+    /// The container's user is not one that the pod allows; the message is for the user and ends up in the pod's status.
+    #[error("{message}")]
+    UserRefused {
+        /// One sentence in Kubernetes' words.
+        message: &'static str,
+    },
     /// The image is not in the store.
     #[error("image {reference} is not present")]
     ImageNotFound {

@@ -102,6 +102,8 @@ pub struct ContainerSpec {
     pub resources: Resources,
     /// Keep standard input open.
     pub stdin: bool,
+    /// The first client that attaches to standard input ends it when it goes (`stdinOnce`).
+    pub stdin_once: bool,
     /// Allocate a terminal.
     pub tty: bool,
     /// Overrides the image's stop signal, e.g. `SIGINT`.
@@ -375,8 +377,8 @@ pub trait ContainerRuntime: Send + Sync + 'static {
         command: &'a ExecSpec,
     ) -> BoxFuture<'a, Result<Session, Error>>;
 
-    /// Connects to a running container's own streams (live output from now on).
-    fn attach<'a>(&'a self, pod: &'a str, container: &'a str) -> BoxFuture<'a, Result<Session, Error>>;
+    /// Connects to a running container's own streams (live output from now on), to its standard input only when wanted.
+    fn attach<'a>(&'a self, pod: &'a str, container: &'a str, stdin: bool) -> BoxFuture<'a, Result<Session, Error>>;
 
     /// Resource use of a running container.
     fn stats<'a>(&'a self, pod: &'a str, container: &'a str) -> BoxFuture<'a, Result<ContainerStats, Error>>;

@@ -188,7 +188,7 @@ async fn attached_clients_see_output_and_write_input() {
     let mut spec = machine.shell("cat", "while read line; do echo got $line; test $line = end && exit 4; done");
     spec.stdin = true;
     let status = machine.runtime().start_container("f", &spec).await.unwrap();
-    let mut session = machine.runtime().attach("f", &status.id).await.unwrap();
+    let mut session = machine.runtime().attach("f", &status.id, true).await.unwrap();
     session.stdin.as_mut().unwrap().write_all(b"one\nend\n").await.unwrap();
     let mut output = String::new();
     session.stdout.unwrap().read_to_string(&mut output).await.unwrap();
@@ -196,10 +196,21 @@ async fn attached_clients_see_output_and_write_input() {
     assert_eq!(session.exit.await.unwrap(), 4);
     assert_eq!(machine.log(&spec), "got one\ngot end\n");
 
+    // Somebody who only looks leaves the input alone; the first who writes ends it by going.
+    let mut spec = machine.shell("once", "wc -c; exit 3");
+    (spec.stdin, spec.stdin_once) = (true, true);
+    let status = machine.runtime().start_container("f", &spec).await.unwrap();
+    let looking = machine.runtime().attach("f", &status.id, false).await.unwrap();
+    assert!(looking.stdin.is_none());
+    let mut session = machine.runtime().attach("f", &status.id, true).await.unwrap();
+    session.stdin.take().unwrap().write_all(b"12345").await.unwrap();
+    assert_eq!(session.exit.await.unwrap(), 3);
+    assert_eq!(machine.log(&spec), "5\n");
+
     let mut spec = machine.shell("terminal", "tty; read line; stty size; exit 6");
     (spec.stdin, spec.tty) = (true, true);
     let status = machine.runtime().start_container("f", &spec).await.unwrap();
-    let mut session = machine.runtime().attach("f", &status.id).await.unwrap();
+    let mut session = machine.runtime().attach("f", &status.id, true).await.unwrap();
     session.resize.as_ref().unwrap()(90, 30);
     session.stdin.as_mut().unwrap().write_all(b"x\n").await.unwrap();
     assert_eq!(session.exit.await.unwrap(), 6);
@@ -223,7 +234,7 @@ async fn a_slow_client_does_not_hold_up_the_container() {
         read_only: false,
     }];
     let status = machine.runtime().start_container("g", &spec).await.unwrap();
-    let session = machine.runtime().attach("g", &status.id).await.unwrap();
+    let session = machine.runtime().attach("g", &status.id, true).await.unwrap();
     fs::write(gate.join("go"), "\n").unwrap();
     let state = machine.wait("g", &status.id).await;
     assert_eq!(exit(&state).0, 0);

@@ -61,7 +61,7 @@ async fn an_idle_shim_is_small_and_still_does_everything() {
     println!("exec once awake: {:?}", begin.elapsed());
 
     rest(shim).await;
-    let mut session = machine.runtime().attach("a", &reads.id).await.unwrap();
+    let mut session = machine.runtime().attach("a", &reads.id, true).await.unwrap();
     session.stdin.as_mut().unwrap().write_all(b"one\nend\n").await.unwrap();
     let mut output = String::new();
     session.stdout.unwrap().read_to_string(&mut output).await.unwrap();

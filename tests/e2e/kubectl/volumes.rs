@@ -100,7 +100,7 @@ fn empty_dir(space: &Space<'_>) {
     assert_eq!(other("cat /shared/file").ok().out, "hello\n");
     other("touch /shared/new").fails_with("Read-only");
     assert_eq!(space.shell("memory", "stat -fc %T /data").ok().out.trim(), "tmpfs");
-    space.shell("memory", "head -c 2000000 /dev/zero > /data/large").fails_with("No space left");
+    space.shell("memory", "dd if=/dev/zero of=/data/large bs=1M count=2").fails_with("No space left");
     // The container dies, the directory stays.
     space.shell("disk", "kill 1").ok();
     space.wait("it is restarted", 30, || {
@@ -125,7 +125,7 @@ fn host_path(space: &Space<'_>) {
         volume(&path, "Directory"),
         json!({"mountPath": "/data"}),
     );
-    assert_eq!(space.output_of(&pod), "from the host");
+    assert_eq!(space.output_of(&pod).trim(), "from the host");
     assert_eq!(std::fs::read_to_string(directory.join("answer")).unwrap(), "back\n");
     let made = format!("{path}/made");
     space.output_of(&with_volume(
@@ -194,28 +194,18 @@ fn classes(space: &Space<'_>) {
         space.apply(&[claim(class, Some(class), "5Mi")]);
         space.output_of(&using(class));
     }
-    let volume = space.get("pvc hostpath")["spec"]["volumeName"].as_str().unwrap().to_owned();
-    let reclaim = space.get(&format!("pv {volume}"))["spec"]["persistentVolumeReclaimPolicy"].clone();
-    assert_eq!(reclaim, "Delete");
+    let volume = |claim: &str| space.get(&format!("pvc {claim}"))["spec"]["volumeName"].as_str().unwrap().to_owned();
+    let (kept, deleted) = (volume("hostpath"), volume("local-path"));
+    let policy = |volume: &str| space.get(&format!("pv {volume}"))["spec"]["persistentVolumeReclaimPolicy"].clone();
+    assert_eq!((policy(&kept), policy(&deleted)), (json!("Retain"), json!("Delete")));
+    let directory = space.get(&format!("pv {kept}"))["spec"]["hostPath"]["path"].as_str().unwrap().to_owned();
     space.k("delete pods --all").ok();
-    space
-        .kubectl(
-            &[
-                "patch",
-                "pv",
-                space.get("pvc local-path")["spec"]["volumeName"].as_str().unwrap(),
-                "-p",
-                r#"{"spec":{"persistentVolumeReclaimPolicy":"Retain"}}"#,
-            ],
-            "",
-        )
-        .ok();
-    let kept = space.get("pvc local-path")["spec"]["volumeName"].as_str().unwrap().to_owned();
     space.k("delete pvc hostpath local-path").ok();
-    space.wait("the volume is gone with its claim", 20, || space.get(&format!("pv {volume}")).is_null());
+    space.wait("the volume is gone with its claim", 20, || space.get(&format!("pv {deleted}")).is_null());
     space.wait("the other is released, not deleted", 20, || {
         space.get(&format!("pv {kept}"))["status"]["phase"] == "Released"
     });
+    assert_eq!(std::fs::read_to_string(format!("{directory}/file")).unwrap(), "x\n");
     space.k(&format!("delete pv {kept}")).ok();
 }
 

@@ -74,7 +74,8 @@ fn diff(space: &Space<'_>) {
     let changed = space.kubectl(&["diff", "-f", "-"], &settings(json!({"a": "2"})).to_string());
     assert_eq!(changed.code, 1, "{changed:?}");
     assert!(changed.out.contains("-  a: \"1\"") && changed.out.contains("+  a: \"2\""), "{}", changed.out);
-    let side = space.kubectl(&["diff", "--server-side", "-f", "-"], &settings(json!({"a": "3"})).to_string());
+    let side = space
+        .kubectl(&["diff", "--server-side", "--force-conflicts", "-f", "-"], &settings(json!({"a": "3"})).to_string());
     assert!(side.out.contains("+  a: \"3\""), "{side:?}");
     assert_eq!(space.get("configmap settings")["data"]["a"], "1");
 }

@@ -245,7 +245,7 @@ impl Controller for Collector {
             Verdict::Unlink(stale) => {
                 let kept: Vec<_> =
                     live.owner_references.iter().flatten().filter(|r| !stale.contains(&r.uid)).cloned().collect();
-                patch(&api, &node, &live, json!({"ownerReferences": kept})).await?;
+                patch(&api, &node, &live, json!({"ownerReferences": none_if_empty(kept)})).await?;
             }
             Verdict::Delete(propagation) => {
                 let parameters = match propagation {
@@ -343,7 +343,7 @@ impl Collector {
         let references = live.owner_references.clone().unwrap_or_default();
         let changed = change(references.clone());
         if changed != references {
-            patch(&api, &node, &live, json!({"ownerReferences": changed})).await?;
+            patch(&api, &node, &live, json!({"ownerReferences": none_if_empty(changed)})).await?;
         }
         Ok(())
     }
@@ -366,6 +366,11 @@ fn describe(node: &Node) -> String {
 async fn get(api: &Api<DynamicObject>, node: &Node) -> Result<Option<ObjectMeta>, Error> {
     let live = api.get_metadata_opt(&node.name).await.map_err(Error::api("get", describe(node)))?;
     Ok(live.map(|live| live.metadata))
+}
+
+/// Null removes the field; an empty list is not what an object without owners has.
+fn none_if_empty(references: Vec<OwnerReference>) -> Option<Vec<OwnerReference>> {
+    Some(references).filter(|references| !references.is_empty())
 }
 
 async fn patch(

@@ -1,6 +1,7 @@
 //! Event: the core shape, which is the stored one, and that of events.k8s.io
 //! (`k8s.io/kubernetes/pkg/apis/events/v1/conversion.go`).
 
+use jiff::Timestamp;
 use lotse_schema::Cause;
 use serde_json::Value;
 
@@ -27,7 +28,26 @@ pub(crate) fn to_stored(event: &mut Value) {
             event.set(core, value);
         }
     }
+    times_of_old(event);
     default_core(event);
+}
+
+/// Recorders of events.k8s.io write none of the older times, and `kubectl get events --sort-by=.lastTimestamp`, the usual
+/// way to read Events, shows nothing at all when no Event has that field. So it is kept, to the second, as the older
+/// recorders do.
+fn times_of_old(event: &mut Value) {
+    let seconds = |time: &Value| {
+        let time = time.as_str()?.parse::<Timestamp>().ok()?;
+        Some(Timestamp::from_second(time.as_second()).ok()?.to_string())
+    };
+    let Some(first) = event.at("eventTime").and_then(seconds) else { return };
+    let last = event.path(&["series", "lastObservedTime"]).and_then(seconds);
+    if let Some(last) = last {
+        event.set("lastTimestamp", last);
+    }
+    for key in ["firstTimestamp", "lastTimestamp"] {
+        event.set_default(key, first.as_str());
+    }
 }
 
 pub(crate) fn from_stored(event: &mut Value) {
@@ -115,5 +135,27 @@ fn namespaces_agree(event: &Value, reference: &str, findings: &mut Findings) {
     if !fits {
         let path = Path::new(reference);
         findings.invalid_text(&path.field("namespace"), theirs.unwrap_or_default(), "does not match event.namespace");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn events_of_newer_recorders_have_the_times_that_clients_sort_by() {
+        let mut event = json!({"eventTime": "2026-01-01T00:00:00.123456Z", "note": "said"});
+        to_stored(&mut event);
+        assert_eq!(event["firstTimestamp"], "2026-01-01T00:00:00Z");
+        assert_eq!(event["lastTimestamp"], "2026-01-01T00:00:00Z");
+        from_stored(&mut event);
+        event["series"] = json!({"count": 2, "lastObservedTime": "2026-01-01T00:05:00.5Z"});
+        to_stored(&mut event);
+        assert_eq!(event["firstTimestamp"], "2026-01-01T00:00:00Z");
+        assert_eq!(event["lastTimestamp"], "2026-01-01T00:05:00Z");
     }
 }

@@ -125,6 +125,7 @@ pub(crate) fn build(inputs: Inputs<'_>) -> Result<ContainerSpec> {
         security,
         resources: resources::of_container(container, inputs.class, inputs.memory_capacity),
         stdin: container.stdin.unwrap_or(false),
+        stdin_once: container.stdin_once.unwrap_or(false),
         tty: container.tty.unwrap_or(false),
         stop_signal: container.lifecycle.as_ref().and_then(|lifecycle| lifecycle.stop_signal.clone()),
         log_path: inputs.log_path,

@@ -120,7 +120,9 @@ impl Shared {
             Err(error) => {
                 let message = chain(&error);
                 let reason = match &error {
-                    Error::ContainerConfig { .. } => "CreateContainerConfigError",
+                    Error::ContainerConfig { .. } | Error::Runtime { source: RuntimeError::UserRefused { .. }, .. } => {
+                        "CreateContainerConfigError"
+                    }
                     Error::Runtime { source: RuntimeError::StartContainer { .. }, .. } => "RunContainerError",
                     _ => "CreateContainerError",
                 };

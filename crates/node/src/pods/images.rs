@@ -81,6 +81,8 @@ impl Shared {
             }
             Err(error) => {
                 let message = format!("failed to pull and unpack image \"{image}\": {}", chain(&error));
+                let note = format!("Failed to pull image \"{image}\": {message}");
+                self.events.pod(pod, Some(container), WARNING, "Failed", note);
                 self.image_failed(pod, entry, container, "ErrImagePull", message);
             }
         }
@@ -94,7 +96,6 @@ impl Shared {
         let state = ImageState::Failed { reason, message: message.clone(), at: now, until: after(now, delay) };
         memory.images.insert(container.to_owned(), state);
         drop(memory);
-        self.events.pod(pod, Some(container), WARNING, "Failed", message);
         self.events.pod(pod, Some(container), WARNING, "Failed", format!("Error: {reason}"));
     }
 }

@@ -249,7 +249,7 @@ impl ContainerRuntime for FakeRuntime {
         })
     }
 
-    fn attach<'a>(&'a self, _: &'a str, container: &'a str) -> BoxFuture<'a, Result<Session, Error>> {
+    fn attach<'a>(&'a self, _: &'a str, container: &'a str, _: bool) -> BoxFuture<'a, Result<Session, Error>> {
         Box::pin(async move { Err(unknown(container)) })
     }
 

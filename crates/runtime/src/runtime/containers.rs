@@ -118,7 +118,13 @@ impl Inner {
                 .and_then(|shim| shim.pause)
                 .map(|pause| format!("/proc/{pause}/ns/pid").into()),
         })?;
-        let options = StartOptions { log_path: spec.log_path.clone(), stdin: spec.stdin, tty: spec.tty, cgroup };
+        let options = StartOptions {
+            log_path: spec.log_path.clone(),
+            stdin: spec.stdin,
+            stdin_once: spec.stdin_once,
+            tty: spec.tty,
+            cgroup,
+        };
         // Written in place: without started.json, which comes later, they are cleared away after a crash.
         for (name, text) in [
             ("config.json", config.to_string()),

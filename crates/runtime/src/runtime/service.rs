@@ -146,13 +146,13 @@ impl ContainerRuntime for Runtime {
         })
     }
 
-    fn attach<'a>(&'a self, pod: &'a str, container: &'a str) -> BoxFuture<'a, Result<Session, Error>> {
+    fn attach<'a>(&'a self, pod: &'a str, container: &'a str, stdin: bool) -> BoxFuture<'a, Result<Session, Error>> {
         Box::pin(async move {
             let known = self.inner.require(pod)?;
             running(&known, container)?;
             let id = container.to_owned();
             let (response, descriptors, stream) =
-                self.blocking(move |_| known.request(&Request::Attach { id })).await?;
+                self.blocking(move |_| known.request(&Request::Attach { id, stdin })).await?;
             match response {
                 Response::Failed { message } => Err(Error::start(message)),
                 streams => session::open(stream, &streams, descriptors),

@@ -62,6 +62,7 @@ pub(super) struct Container {
     log: LogFile,
     outputs: Vec<Output>,
     stdin: Option<OwnedFd>,
+    stdin_once: bool,
     terminal: Option<OwnedFd>,
     pub attachments: Vec<Attachment>,
 }
@@ -105,6 +106,7 @@ impl Container {
             log,
             outputs,
             stdin,
+            stdin_once: options.stdin_once,
             terminal,
             attachments: Vec::new(),
         };
@@ -198,7 +200,7 @@ impl Container {
     }
 
     /// Connects a client to the streams from now on.
-    pub(super) fn attach(&mut self, connection: u64) -> Result<ClientStreams, String> {
+    pub(super) fn attach(&mut self, connection: u64, wants_stdin: bool) -> Result<ClientStreams, String> {
         let failed = |error: io::Error| error.to_string();
         let mut wanted: [Option<(OwnedFd, OwnedFd)>; 2] = [None, None];
         for output in &self.outputs {
@@ -211,8 +213,13 @@ impl Container {
         let [stdout, stderr] = wanted;
         let (stdout, stdout_writer) = stdout.unzip();
         let (stderr, stderr_writer) = stderr.unzip();
-        let stdin =
-            self.terminal.as_ref().or(self.stdin.as_ref()).map(OwnedFd::try_clone).transpose().map_err(failed)?;
+        let stdin = match &self.terminal {
+            _ if !wants_stdin => None,
+            Some(terminal) => Some(terminal.try_clone().map_err(failed)?),
+            // No copy stays here: the client's end is the end of the container's input.
+            None if self.stdin_once => self.stdin.take(),
+            None => self.stdin.as_ref().map(OwnedFd::try_clone).transpose().map_err(failed)?,
+        };
         self.attachments.push(Attachment { connection, stdout: stdout_writer, stderr: stderr_writer });
         Ok(ClientStreams { stdin, stdout, stderr })
     }

@@ -34,7 +34,7 @@ pub(crate) enum Request {
     /// Runs a command; `process` is the OCI process object.
     Exec { id: String, process: serde_json::Value, stdin: bool, tty: bool },
     /// Connects to a container's streams.
-    Attach { id: String },
+    Attach { id: String, stdin: bool },
 }
 
 /// What the shim answers.
@@ -61,6 +61,8 @@ pub(crate) enum Response {
 pub(crate) struct StartOptions {
     pub log_path: std::path::PathBuf,
     pub stdin: bool,
+    #[serde(default)]
+    pub stdin_once: bool,
     pub tty: bool,
     pub cgroup: String,
 }
@@ -164,7 +166,7 @@ mod tests {
 
     #[test]
     fn messages_survive_being_cut_anywhere() {
-        let frame = encode(&Request::Attach { id: "x".into() }).unwrap();
+        let frame = encode(&Request::Attach { id: "x".into(), stdin: true }).unwrap();
         let mut buffer = Vec::new();
         for (position, byte) in frame.iter().enumerate() {
             buffer.push(*byte);

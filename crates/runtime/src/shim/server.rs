@@ -273,9 +273,9 @@ impl Server {
                     Err(message) => failed(message),
                 }
             }
-            Request::Attach { id } => match self.containers.get_mut(&id) {
+            Request::Attach { id, stdin } => match self.containers.get_mut(&id) {
                 None => failed("the container does not run".into()),
-                Some(container) => match container.attach(number) {
+                Some(container) => match container.attach(number, stdin) {
                     Ok(streams) => {
                         let terminal = container.has_terminal();
                         self.set_purpose(number, Purpose::Attach { id });

@@ -35,6 +35,7 @@ fn container() -> ContainerSpec {
         security: Security::default(),
         resources: Resources::default(),
         stdin: false,
+        stdin_once: false,
         tty: false,
         stop_signal: None,
         log_path: "/var/log/x.log".into(),

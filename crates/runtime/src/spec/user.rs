@@ -111,10 +111,11 @@ pub(crate) fn resolve(image_user: &str, accounts: &Accounts, security: &Security
         return Err(Error::start("4294967295 is not a user or group id"));
     }
     if security.run_as_non_root && uid == 0 {
-        return Err(Error::start(match security.run_as_user {
+        let message = match security.run_as_user {
             Some(_) => "container's runAsUser breaks non-root policy",
             None => "container has runAsNonRoot and image will run as root",
-        }));
+        };
+        return Err(Error::UserRefused { message });
     }
     let mut additional_gids = security.supplemental_groups.clone();
     if let Some(name) = name {

@@ -188,6 +188,7 @@ pub fn shell(directory: &Path, name: &str, script: &str) -> ContainerSpec {
         security: Security::default(),
         resources: Resources::default(),
         stdin: false,
+        stdin_once: false,
         tty: false,
         stop_signal: None,
         log_path: directory.join(format!("{name}.log")),
