@@ -144,7 +144,7 @@ fn large_body(cluster: &Cluster) {
     // Under the request limit, over the limit of one object.
     let text = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "large"}, "data": {"a": "x".repeat(2 << 20)}});
     std::fs::write(&file, text.to_string()).unwrap();
-    cluster.kubectl(&["create", "-f", &file.display().to_string()]).fails_with("ong");
+    cluster.kubectl(&["create", "-f", &file.display().to_string()]).fails_with("at most 1048576 bytes");
     cluster.kubectl(&["get", "configmap", "large"]).fails_with("not found");
 }
 
@@ -221,7 +221,7 @@ fn repository(cluster: &Cluster) {
         let status = cluster.get(&["application", "lost"])["status"].clone();
         status["conditions"].to_string().contains("/no/such/repository")
     });
-    let listed = cluster.lotse(&["app", "get", "lost"]);
+    let listed = cluster.lotse(&["app", "get", "lost", "--app-namespace", "default"]);
     assert!(listed.out.contains("/no/such/repository"), "{listed:?}");
     cluster.kubectl(&["delete", "application", "lost", "--timeout=20s"]).ok();
 }

@@ -88,6 +88,20 @@ pub enum Error {
         /// The sentence.
         message: String,
     },
+    /// Something is to be created in a namespace that is going; controllers recognise it by its cause and stop trying.
+    #[error("{message}")]
+    NamespaceTerminating {
+        /// API group.
+        group: String,
+        /// Plural resource name.
+        resource: String,
+        /// Object name, may be empty.
+        name: String,
+        /// The namespace.
+        namespace: String,
+        /// The sentence.
+        message: String,
+    },
     /// The resource does not have the verb.
     #[error("the server does not allow this method on the requested resource")]
     MethodNotAllowed,
@@ -176,7 +190,7 @@ impl Error {
             Self::Invalid { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "Invalid"),
             Self::BadRequest(_) => (StatusCode::BAD_REQUEST, "BadRequest"),
             Self::Unauthorized => (StatusCode::UNAUTHORIZED, "Unauthorized"),
-            Self::Forbidden { .. } => (StatusCode::FORBIDDEN, "Forbidden"),
+            Self::Forbidden { .. } | Self::NamespaceTerminating { .. } => (StatusCode::FORBIDDEN, "Forbidden"),
             Self::MethodNotAllowed => (StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed"),
             Self::NotAcceptable(_) => (StatusCode::NOT_ACCEPTABLE, "NotAcceptable"),
             Self::UnsupportedMediaType(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "UnsupportedMediaType"),
@@ -204,6 +218,17 @@ impl Error {
                 put("name", name);
                 put("group", group);
                 put("kind", resource);
+            }
+            Self::NamespaceTerminating { group, resource, name, namespace, .. } => {
+                put("name", name);
+                put("group", group);
+                put("kind", resource);
+                let cause = json!({
+                    "reason": "NamespaceTerminating",
+                    "message": format!("namespace {namespace} is being terminated"),
+                    "field": "metadata.namespace",
+                });
+                details.insert("causes".to_owned(), json!([cause]));
             }
             Self::Invalid { group, kind, name, causes } => {
                 put("name", name);

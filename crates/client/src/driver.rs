@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use kube::core::Status;
 use tokio::{
     sync::{Notify, broadcast::error::RecvError},
     task::JoinSet,
@@ -176,6 +177,10 @@ async fn step<R: Reconciler>(reconciler: Arc<R>, key: Key) -> (Key, Option<Next>
     };
     let outcome = match task {
         Some(Ok(Ok(Ok(next)))) => Some(next),
+        Some(Ok(Ok(Err(error)))) if in_vain(&error) => {
+            tracing::debug!(controller = name, %key, error = %chain(&error), "reconcile ended with its namespace");
+            Some(Next::Done)
+        }
         Some(Ok(Ok(Err(error)))) => {
             tracing::warn!(controller = name, %key, error = %chain(&error), "reconcile failed");
             None
@@ -200,13 +205,50 @@ async fn sleep_until(deadline: Option<Instant>) {
     }
 }
 
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        source = inner.source();
+/// What the API has said, if that is at the bottom of an error.
+fn status_of<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a Status> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let status = as_status(error);
+        if status.is_some() {
+            return status;
+        }
+        next = error.source();
+    }
+    None
+}
+
+fn as_status<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a Status> {
+    // The errors of all crates hold it in a box.
+    let boxed = || error.downcast_ref::<Box<kube::Error>>().map(AsRef::as_ref);
+    match error.downcast_ref().or_else(boxed) {
+        Some(kube::Error::Api(status)) => Some(status),
+        _ => None,
+    }
+}
+
+/// Nothing can be made any more in a namespace that is going, and what is there goes too: trying again is noise.
+fn in_vain(error: &(dyn std::error::Error + 'static)) -> bool {
+    let details = status_of(error).and_then(|status| status.details.as_ref());
+    details.is_some_and(|details| details.causes.iter().any(|cause| cause.reason == "NamespaceTerminating"))
+}
+
+/// The error and its sources in one line; of an answer of the API only its sentence.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = String::new();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if !text.is_empty() {
+            text.push_str(": ");
+        }
+        match as_status(error) {
+            Some(status) => {
+                text.push_str(&status.message);
+                break;
+            }
+            None => text.push_str(&error.to_string()),
+        }
+        next = error.source();
     }
     text
 }

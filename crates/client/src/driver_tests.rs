@@ -81,3 +81,23 @@ async fn different_keys_run_side_by_side_up_to_the_limit() {
     assert_eq!(probe.most.load(Ordering::SeqCst), 3);
     assert_eq!(probe.runs.load(Ordering::SeqCst), 5);
 }
+
+#[derive(Debug, thiserror::Error)]
+#[error("create Pod a/b")]
+struct Refused {
+    source: Box<kube::Error>,
+}
+
+#[test]
+fn a_namespace_that_goes_ends_the_trying_and_an_answer_is_one_sentence() {
+    let refused = |reason: &str| {
+        let status = serde_json::json!({
+            "status": "Failure", "code": 403, "reason": "Forbidden", "message": "pods \"b\" is forbidden",
+            "details": {"causes": [{"reason": reason, "message": "", "field": "metadata.namespace"}]},
+        });
+        Refused { source: Box::new(kube::Error::Api(Box::new(serde_json::from_value(status).unwrap()))) }
+    };
+    assert!(in_vain(&refused("NamespaceTerminating")));
+    assert!(!in_vain(&refused("FieldValueInvalid")) && !in_vain(&NotYet));
+    assert_eq!(chain(&refused("")), "create Pod a/b: pods \"b\" is forbidden");
+}

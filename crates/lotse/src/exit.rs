@@ -41,6 +41,12 @@ impl Failure {
         self
     }
 
+    /// Says first what the failure is about, e.g. a file.
+    pub(crate) fn about(mut self, what: impl fmt::Display) -> Self {
+        self.message = format!("{what}: {}", self.message);
+        self
+    }
+
     pub(crate) fn hint(&self) -> Option<&str> {
         self.hint.as_deref()
     }

@@ -88,7 +88,9 @@ async fn converse(
         pending::<()>().await;
     };
     let outgoing = async {
-        tokio::join!(exit, forward(output, stdout, has_exited.clone()), forward(errors, stderr, has_exited.clone())).0
+        // Complaints first where both wait: `kubectl cp` leaves when it has read the end of the archive.
+        let errors = forward(errors, stderr, has_exited.clone());
+        tokio::join!(biased; errors, forward(output, stdout, has_exited.clone()), exit).2
     };
     tokio::select! {
         result = outgoing => result.map_err(|error| sentence(&error)),

@@ -109,7 +109,12 @@ impl<'a> Space<'a> {
     #[track_caller]
     fn get(&self, what: &str) -> Value {
         let answer = self.k(&format!("get --ignore-not-found -o json {what}")).ok();
-        if answer.out.trim().is_empty() { Value::Null } else { answer.json() }
+        match answer.out.trim().is_empty() {
+            // What kubectl does not print for a selector that finds nothing.
+            true if what.contains(" -l ") => json!({"items": []}),
+            true => Value::Null,
+            false => answer.json(),
+        }
     }
 
     /// Applies pods and waits until they are ready.

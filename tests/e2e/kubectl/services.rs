@@ -40,7 +40,7 @@ fn cluster_ip(space: &Space<'_>) {
     let namespace = &space.namespace;
     for name in ["web".to_owned(), format!("web.{namespace}"), format!("web.{namespace}.svc.cluster.local")] {
         space.wait(&format!("{name} has its address"), 10, || {
-            space.shell("client", &format!("nslookup {name}")).out.contains(&address)
+            space.shell("client", &format!("ping -c 1 -W 1 {name}")).out.contains(&address)
         });
     }
     let script = "for i in $(seq 30); do wget -qO- http://web/; done | sort -u | wc -l";
@@ -50,7 +50,7 @@ fn cluster_ip(space: &Space<'_>) {
     // A pod reaches itself through its service.
     let own = space.get("pods -l app=web")["items"][0]["metadata"]["name"].as_str().unwrap().to_owned();
     assert!(
-        space.shell(&own, "for i in $(seq 10); do wget -T 2 -qO- http://web/ || exit 1; done").ok().out.contains(&own)
+        space.shell(&own, "for i in $(seq 10); do timeout 2 wget -qO- http://web/ || exit 1; done").ok().out.contains(&own)
     );
 }
 

@@ -25,7 +25,12 @@ pub(super) fn must_take_objects(admission: &Admission<'_>, object: &mut Value) -
         && deleting(&crate::object::parse(&entry.value)?)
     {
         let reason = format!("unable to create new content in namespace {namespace} because it is being terminated");
-        return Err(admission.forbidden(object, &reason));
+        return Err(match admission.forbidden(object, &reason) {
+            Error::Forbidden { group, resource, name, message } => {
+                Error::NamespaceTerminating { group, resource, name, namespace: namespace.clone(), message }
+            }
+            other => other,
+        });
     }
     Ok(())
 }

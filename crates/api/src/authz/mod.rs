@@ -70,9 +70,6 @@ pub(crate) fn authorize(server: &Server, user: &User, target: &Target) -> Result
             if server.authorizer.allows(server, user, Attributes::Path { verb, path }) {
                 return Ok(());
             }
-            if user.name == "system:anonymous" {
-                return Err(Error::Unauthorized);
-            }
             Err(Error::Forbidden {
                 group: String::new(),
                 resource: String::new(),
@@ -94,10 +91,6 @@ fn authorize_resource(server: &Server, user: &User, request: &ResourceRequest) -
     };
     if server.authorizer.allows(server, user, attributes) {
         return Ok(());
-    }
-    // Who shows no credentials is asked for some instead of being told what exists.
-    if user.name == "system:anonymous" {
-        return Err(Error::Unauthorized);
     }
     Err(forbidden(user, attributes))
 }

@@ -18,11 +18,11 @@ async fn roles_hold_where_they_are_bound_and_nowhere_else() {
     }
     let configmap = json!({"metadata": {"name": "a"}}).to_string();
     for (user, method, path, code) in [
-        ("", "GET", "/api/v1/namespaces", 401),
-        ("", "GET", "/api", 401),
+        ("", "GET", "/api/v1/namespaces", 403),
+        ("", "GET", "/api", 403),
         ("", "GET", "/healthz", 200),
         ("", "GET", "/version", 200),
-        ("", "GET", "/metrics", 401),
+        ("", "GET", "/metrics", 403),
         ("nobody", "GET", "/api", 200),
         ("nobody", "GET", "/api/v1/namespaces", 403),
         ("nobody", "GET", "/metrics", 403),

@@ -87,7 +87,8 @@ async fn send_archive(
     let stream = ReaderStream::with_capacity(file, 256 * 1024);
     let frames = futures::StreamExt::map(stream, |chunk| chunk.map(http_body::Frame::data));
     let body = BodyExt::boxed_unsync(StreamBody::new(frames));
-    let answer = client.request(Method::POST, &format!("images?{}", query(parameters)), body).await?;
+    let answer = client.request(Method::POST, &format!("images?{}", query(parameters)), body).await;
+    let answer = answer.map_err(|failure| failure.about(path.display()))?;
     let images: Vec<ImageRecord> =
         serde_json::from_slice(&answer).map_err(|error| Failure::from_error("the node's answer", &error))?;
     for image in images {

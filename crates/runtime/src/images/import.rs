@@ -116,7 +116,8 @@ impl Members {
         let entries =
             archive.entries_with_seek().map_err(|error| Error::image(format!("it is not a tar archive: {error}")))?;
         for (count, entry) in entries.enumerate() {
-            let entry = entry.map_err(|error| Error::image(format!("the archive is broken: {error}")))?;
+            // The reader repeats the bytes that it could not make sense of.
+            let entry = entry.map_err(|_| Error::image("it is not a tar archive, or it is damaged".to_owned()))?;
             if count >= MEMBERS || count as u64 >= store.limits().entries {
                 return Ok(None);
             }
