@@ -50,7 +50,11 @@ fn cluster_ip(space: &Space<'_>) {
     // A pod reaches itself through its service.
     let own = space.get("pods -l app=web")["items"][0]["metadata"]["name"].as_str().unwrap().to_owned();
     assert!(
-        space.shell(&own, "for i in $(seq 10); do timeout 2 wget -qO- http://web/ || exit 1; done").ok().out.contains(&own)
+        space
+            .shell(&own, "for i in $(seq 10); do timeout 2 wget -qO- http://web/ || exit 1; done")
+            .ok()
+            .out
+            .contains(&own)
     );
 }
 
