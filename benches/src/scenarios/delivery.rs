@@ -51,8 +51,11 @@ pub(super) async fn run(binaries: &Path, rows: &mut Vec<Row>) -> Result<()> {
     }
     let object = format!("{}/delivered", load::collection());
     let (mut patched, mut deleted) = (Samples::default(), Samples::default());
-    let wanted = format!("commit-{}", COMMITS - 1);
-    for _ in 0..HEALS {
+    for number in 0..HEALS {
+        // Damage without end is taken for a fight and healed more and more slowly; a new commit begins anew.
+        let wanted = format!("heal-{number}");
+        repository.commit(&wanted)?;
+        until(&mut objects, |seen| value(seen) == wanted).await?;
         let sent = Instant::now();
         connection.patch(&object, &json!({"data": {"value": "damaged"}})).await?;
         until(&mut objects, |seen| value(seen) == "damaged").await?;

@@ -107,7 +107,11 @@ async fn restart(cluster: &Cluster, rows: &mut Vec<Row>) -> Result<()> {
     for _ in 0..RESTARTS {
         let before = process::in_cgroup(&cgroup);
         containers = before.len();
-        kill(Pid::from_raw(i32::try_from(cluster.daemon()?)?), Signal::SIGKILL)?;
+        let daemon = Pid::from_raw(i32::try_from(cluster.daemon()?)?);
+        kill(daemon, Signal::SIGKILL)?;
+        // Until the kernel has taken it away it still holds the data directory, and `lotse up` says that it is running.
+        wait("the daemon's end", LIMIT, Duration::from_millis(1), async || kill(daemon, None).is_err().then_some(()))
+            .await?;
         let (started, mut command) = cluster.spawn_up()?;
         let target = cluster.target()?;
         wait("the API after a crash", LIMIT, Duration::from_millis(2), async || {

@@ -16,7 +16,10 @@ use tower::Service;
 use crate::authn::{ConnectionIdentity, user_of_certificate};
 
 const HANDSHAKE: Duration = Duration::from_secs(10);
-const HEADERS: Duration = Duration::from_secs(30);
+/// Longest wait for the head of a request, which includes the pause between two requests of one connection. Longer than the 90 s
+/// after which Go's and Rust's usual clients put an unused connection away: whoever closes first must not be the server, because a
+/// request may be on its way.
+const HEADERS: Duration = Duration::from_secs(100);
 const DRAIN: Duration = Duration::from_secs(10);
 const MAX_CONNECTIONS: usize = 4096;
 
@@ -31,7 +34,11 @@ pub(crate) async fn serve(
     let graceful = GracefulShutdown::new();
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
-        let Ok(place) = places.clone().acquire_owned().await else { break };
+        let place = tokio::select! {
+            place = places.clone().acquire_owned() => place,
+            () = shutdown.cancelled() => break,
+        };
+        let Ok(place) = place else { break };
         let stream = tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => stream,

@@ -358,6 +358,9 @@ impl Controller {
             let quiet = at.duration_until(now).unsigned_abs() > Duration::from_secs(60);
             *count = if quiet { 1 } else { *count + 1 };
             *at = now;
+        } else if !was_running {
+            // A new commit or a person's wish: what fought over the old state may be over.
+            lock(&self.heals).remove(key);
         }
         let dry_run = requested.as_ref().and_then(|operation| operation.sync.as_ref()).is_some_and(|sync| sync.dry_run);
         let (progress, results) = if dry_run {

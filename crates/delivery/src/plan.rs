@@ -10,6 +10,9 @@ use crate::application::{ApplicationSpec, Backoff, OperationState, Retry, SYNC_O
 /// After the retries of a failed sync are used up, and where none are configured, it is tried again this seldom.
 const LAST_RESORT: Duration = Duration::from_secs(180);
 
+/// So many repairs in a row, less than a minute apart, are made without a pause.
+const HEALS_AT_ONCE: u32 = 20;
+
 /// A sync that the comparison calls for, or why there is none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
@@ -88,11 +91,11 @@ fn after(ready: Option<Timestamp>, now: Timestamp, then: Decision) -> Decision {
     }
 }
 
-/// The first repair is immediate; repeated ones wait longer and longer.
+/// Repairs are immediate, as many as a person can ask for; only a fight with another controller, which never ends, slows down.
 fn heal_delay(heals: u32) -> Duration {
-    match heals {
-        0..=2 => Duration::ZERO,
-        more => Duration::from_secs(60.min(1 << (more - 3).min(6))),
+    match heals.checked_sub(HEALS_AT_ONCE) {
+        None => Duration::ZERO,
+        Some(more) => Duration::from_secs(60.min(1 << more.min(6))),
     }
 }
 

@@ -85,8 +85,8 @@ fn repeated_healing_slows_down() {
     let succeeded = last("Succeeded", "abc", 0);
     let at = |heals| Situation { heals, last_heal: Some(now()), ..situation(Some(&succeeded)) };
     let spec = spec(true, true, None);
-    assert_eq!(decide(&spec, at(2)), Decision::Sync { prune: true, retry_count: 0 });
-    assert_eq!(decide(&spec, at(4)), Decision::Wait(Duration::from_secs(2)));
+    assert_eq!(decide(&spec, at(19)), Decision::Sync { prune: true, retry_count: 0 });
+    assert_eq!(decide(&spec, at(21)), Decision::Wait(Duration::from_secs(2)));
     assert_eq!(decide(&spec, at(50)), Decision::Wait(Duration::from_secs(60)));
 }
 
