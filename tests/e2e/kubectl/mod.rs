@@ -110,8 +110,8 @@ impl<'a> Space<'a> {
     fn get(&self, what: &str) -> Value {
         let answer = self.k(&format!("get --ignore-not-found -o json {what}")).ok();
         match answer.out.trim().is_empty() {
-            // What kubectl does not print for a selector that finds nothing.
-            true if what.contains(" -l ") => json!({"items": []}),
+            // What kubectl does not print for a list that is empty.
+            true if what.contains(" -l ") || !what.contains([' ', '/']) => json!({"items": []}),
             true => Value::Null,
             false => answer.json(),
         }

@@ -34,8 +34,9 @@ pub(super) fn prepare_create(write: &Write, new: &mut Value, now: Timestamp) -> 
         && !kind.custom
         && let Some(object) = new.as_object_mut()
     {
-        // What clients send as status of a new object is not theirs to say; hooks set the initial one.
-        object.remove("status");
+        // What clients send as status of a new object is not theirs to say; hooks set the initial one. An empty one is there from
+        // the beginning, as from Kubernetes: clients with typed objects read `status.replicas` without asking for `status`.
+        object.insert("status".to_owned(), Value::Object(Map::new()));
     }
     let generated = meta(new, "name").is_empty().then(|| object::generate_name(meta(new, "generateName")));
     if meta(new, "name").is_empty() && meta(new, "generateName").is_empty() {

@@ -54,7 +54,6 @@ mod tests {
     use super::*;
 
     #[test]
-    #[ignore = "needs root (mounts a tmpfs on a temporary directory and unmounts it)"]
     fn a_tmpfs_is_limited_and_taken_away_again() {
         let dir = tempfile::tempdir().unwrap();
         let target = dir.path().join("v");

@@ -26,7 +26,6 @@ fn kubectl(program: &str, server: &Server, arguments: &[&str]) -> Command {
 }
 
 #[tokio::test]
-#[ignore = "needs kubectl; KUBECTL names others (starts processes of this machine)"]
 async fn exec_carries_input_output_and_exit_code() {
     let server = Server::start().await;
     for program in programs() {
@@ -55,7 +54,6 @@ async fn exec_carries_input_output_and_exit_code() {
 }
 
 #[tokio::test]
-#[ignore = "needs kubectl; KUBECTL names others (starts processes of this machine)"]
 async fn cp_brings_files_there_and_back() {
     let server = Server::start().await;
     for program in programs() {
@@ -75,7 +73,6 @@ async fn cp_brings_files_there_and_back() {
 }
 
 #[tokio::test]
-#[ignore = "needs kubectl; KUBECTL names others (opens sockets of this machine)"]
 async fn port_forward_serves_many_connections_and_reports_refused_ones() {
     let server = Server::start().await;
     let target = TcpListener::bind("127.0.0.1:0").await.unwrap();
