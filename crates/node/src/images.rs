@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use lotse_runtime::Image;
+use lotse_runtime::{Image, ImageOrigin};
 use tokio::time::sleep;
 
 use crate::{error::chain, events::WARNING, machine, pods::Shared};
@@ -49,10 +49,13 @@ async fn collect(shared: &Shared) {
     }
 }
 
-/// Unused images that are old enough, the oldest first.
+/// Unused images that are old enough and that a registry still has, the oldest first.
 fn candidates(images: Vec<Image>, used: &BTreeSet<String>, now: Timestamp) -> Vec<Image> {
     let old = |image: &Image| now.as_second() - image.added.as_second() >= MIN_AGE_SECONDS;
-    let mut result: Vec<_> = images.into_iter().filter(|image| !used.contains(&image.id) && old(image)).collect();
+    let mut result: Vec<_> = images
+        .into_iter()
+        .filter(|image| image.origin == ImageOrigin::Pulled && !used.contains(&image.id) && old(image))
+        .collect();
     result.sort_by_key(|image| image.added);
     result
 }
@@ -63,16 +66,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn images_in_use_and_young_ones_stay() {
+    fn images_in_use_young_ones_and_what_only_a_file_had_stay() {
         let image = |id: &str, added: i64| Image {
             id: id.into(),
             names: vec![],
             digests: vec![],
             size_bytes: 1,
             added: Timestamp::from_second(added).unwrap(),
+            origin: ImageOrigin::Pulled,
             user: String::new(),
         };
-        let images = vec![image("young", 950), image("new", 300), image("used", 1), image("old", 100)];
+        let images = vec![
+            Image { origin: ImageOrigin::Imported, ..image("imported", 50) },
+            image("young", 950),
+            image("new", 300),
+            image("used", 1),
+            image("old", 100),
+        ];
         let found = candidates(images, &BTreeSet::from(["used".to_owned()]), Timestamp::from_second(1000).unwrap());
         assert_eq!(found.iter().map(|image| image.id.as_str()).collect::<Vec<_>>(), ["old", "new"]);
     }

@@ -311,8 +311,20 @@ pub struct Image {
     pub size_bytes: u64,
     /// When it was imported or pulled.
     pub added: Timestamp,
+    /// Where it came from first.
+    pub origin: ImageOrigin,
     /// The user of the configuration, e.g. `1000:1000`, empty for root.
     pub user: String,
+}
+
+/// Where an image came from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum ImageOrigin {
+    /// A file: once removed, nothing brings it back by itself.
+    #[default]
+    Imported,
+    /// A registry, which still has it.
+    Pulled,
 }
 
 /// Credentials for one pull.

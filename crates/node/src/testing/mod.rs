@@ -15,8 +15,8 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolume, PersistentVolumeClaim, Secret, Service};
 use lotse_network::{Attachment, HostPort, PodNetwork};
 use lotse_runtime::{
-    ContainerRuntime, ContainerSpec, ContainerState, ContainerStats, ContainerStatus, Error, ExecSpec, Image, PodSpec,
-    PodStatus, PullCredentials, RuntimeEvent, Session, interface::BoxFuture,
+    ContainerRuntime, ContainerSpec, ContainerState, ContainerStats, ContainerStatus, Error, ExecSpec, Image,
+    ImageOrigin, PodSpec, PodStatus, PullCredentials, RuntimeEvent, Session, interface::BoxFuture,
 };
 use tokio::sync::broadcast;
 
@@ -107,6 +107,7 @@ impl FakeRuntime {
             digests: vec![],
             size_bytes: 1,
             added: Timestamp::now(),
+            origin: ImageOrigin::Imported,
             user: String::new(),
         };
         self.images.lock().unwrap().insert(name.to_owned(), image);

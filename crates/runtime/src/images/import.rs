@@ -17,7 +17,7 @@ use super::{
     reference::Reference,
     store::{ImageStore, NewLayer},
 };
-use crate::{Error, Image, error::IoContext};
+use crate::{Error, Image, ImageOrigin, error::IoContext};
 
 /// Annotations that name an image in an OCI layout, the fuller one first.
 const NAME_ANNOTATIONS: [&str; 2] = ["io.containerd.image.name", "org.opencontainers.image.ref.name"];
@@ -315,7 +315,7 @@ fn add(
         let (reader, compressed_bytes) = archive.open(member)?;
         store.add_layer(&NewLayer { chain: &chain, position, diff_id, compressed_bytes }, reader)?;
     }
-    store.commit(configuration, &document, names, digests)
+    store.commit(configuration, &document, names, digests, ImageOrigin::Imported)
 }
 
 /// Refuses an image whose manifest and configuration disagree, or that has too many layers.
@@ -361,5 +361,5 @@ fn import_root(
     let layer = NewLayer { chain: &chain, position: 0, diff_id: &diff_id, compressed_bytes: length };
     store.add_layer(&layer, BufReader::with_capacity(256 << 10, file))?;
     let names: Vec<String> = name.tagged().into_iter().collect();
-    store.commit(configuration.as_bytes(), &document, &names, &[])
+    store.commit(configuration.as_bytes(), &document, &names, &[], ImageOrigin::Imported)
 }

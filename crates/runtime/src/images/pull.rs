@@ -23,7 +23,7 @@ use super::{
     reference::Reference,
     store::{ImageStore, NewLayer},
 };
-use crate::{Error, Image, PullCredentials, error::IoContext};
+use crate::{Error, Image, ImageOrigin, PullCredentials, error::IoContext};
 
 /// Layers that are downloaded at the same time.
 const DOWNLOADS: usize = 3;
@@ -180,7 +180,7 @@ impl Source {
             .await
             .map_err(|error| Error::image(format!("unpacking stopped: {error}")))??;
         }
-        store.commit(&configuration, &document, names, digests)
+        store.commit(&configuration, &document, names, digests, ImageOrigin::Pulled)
     }
 
     /// Downloads a blob into a temporary file; its length and digest are right afterwards.

@@ -22,7 +22,7 @@ use super::{
     unpack::{UnpackLimits, unpack},
 };
 use crate::{
-    Error, Image,
+    Error, Image, ImageOrigin,
     config::ImageLimits,
     durable,
     error::IoContext,
@@ -72,6 +72,8 @@ struct Record {
     digests: BTreeSet<String>,
     size_bytes: u64,
     added: Timestamp,
+    #[serde(default)]
+    origin: ImageOrigin,
     config: ImageConfig,
     chain: Vec<Digest>,
 }
@@ -84,6 +86,7 @@ impl Record {
             digests: self.digests.iter().cloned().collect(),
             size_bytes: self.size_bytes,
             added: self.added,
+            origin: self.origin,
             user: self.config.user.clone().unwrap_or_default(),
         }
     }
@@ -303,6 +306,7 @@ impl ImageStore {
         document: &ImageDocument,
         names: &[String],
         digests: &[String],
+        origin: ImageOrigin,
     ) -> Result<Image, Error> {
         let id = Digest::of(configuration);
         durable::write(&self.root.join("blobs/sha256").join(id.hex()), configuration)?;
@@ -322,11 +326,15 @@ impl ImageStore {
             digests: BTreeSet::new(),
             size_bytes,
             added: Timestamp::now(),
+            origin,
             config: document.config.clone().unwrap_or_default(),
             chain,
         });
         record.names.extend(names.iter().cloned());
         record.digests.extend(digests.iter().cloned());
+        if origin == ImageOrigin::Imported {
+            record.origin = origin;
+        }
         let image = record.image(&id);
         self.save(&mut state, index)?;
         Ok(image)
