@@ -27,7 +27,6 @@ pub fn resolve_scalar(text: &str, dialect: Dialect) -> (Tag, Value) {
                 None => string(),
             },
         },
-        b'<' if text == "<<" => (Tag::Merge, Value::string(text)),
         b'+' | b'-' | b'0'..=b'9' => number(text, dialect).unwrap_or_else(string),
         _ => string(),
     }

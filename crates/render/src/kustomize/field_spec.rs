@@ -1,0 +1,269 @@
+//! Where a transformer writes: paths within objects of certain kinds.
+
+use std::sync::{Arc, LazyLock};
+
+use serde::Deserialize;
+
+use super::resource::{Gvk, new_key};
+use crate::goyaml::{Node, Scalar, Tag};
+
+/// A path within the objects of some kinds. An element `name[]` is a list; lists on the way are entered in any case.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct FieldSpec {
+    pub(super) group: String,
+    pub(super) version: String,
+    pub(super) kind: String,
+    pub(super) path: String,
+    pub(super) create: bool,
+}
+
+/// What is named, and where.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub(super) struct NameReference {
+    pub(super) group: String,
+    pub(super) version: String,
+    pub(super) kind: String,
+    pub(super) field_specs: Vec<FieldSpec>,
+}
+
+/// The paths of every transformer: those that are built in and what `configurations` and `crds` add.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub(super) struct Specs {
+    pub(super) name_prefix: Vec<FieldSpec>,
+    pub(super) name_suffix: Vec<FieldSpec>,
+    pub(super) namespace: Vec<FieldSpec>,
+    pub(super) common_labels: Vec<FieldSpec>,
+    pub(super) labels: Vec<FieldSpec>,
+    pub(super) template_labels: Vec<FieldSpec>,
+    pub(super) common_annotations: Vec<FieldSpec>,
+    pub(super) name_reference: Vec<NameReference>,
+    pub(super) var_reference: Vec<FieldSpec>,
+    pub(super) images: Vec<FieldSpec>,
+    pub(super) replicas: Vec<FieldSpec>,
+}
+
+/// What to create when the last element of a path is missing.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Create {
+    Nothing,
+    Scalar,
+    Map,
+}
+
+static BUILT_IN: LazyLock<Arc<Specs>> = LazyLock::new(|| {
+    let mut specs = Specs::default();
+    for line in include_str!("data/field-specs.tsv").lines().filter(|line| !line.starts_with('#')) {
+        let columns: Vec<&str> = line.split('\t').map(|column| if column == "-" { "" } else { column }).collect();
+        let [section, path, group, version, kind, create, named @ ..] = columns.as_slice() else { continue };
+        let text = |text: &str| text.to_owned();
+        let spec = FieldSpec {
+            group: text(group),
+            version: text(version),
+            kind: text(kind),
+            path: text(path),
+            create: *create == "create",
+        };
+        match (*section, named) {
+            ("namePrefix", _) => {
+                specs.name_suffix.push(spec.clone());
+                specs.name_prefix.push(spec);
+            }
+            ("namespace", _) => specs.namespace.push(spec),
+            ("commonLabels", _) => specs.common_labels.push(spec),
+            ("templateLabels", _) => specs.template_labels.push(spec),
+            ("commonAnnotations", _) => specs.common_annotations.push(spec),
+            ("varReference", _) => specs.var_reference.push(spec),
+            ("images", _) => specs.images.push(spec),
+            ("replicas", _) => specs.replicas.push(spec),
+            ("nameReference", [group, version, kind]) => {
+                let target = NameReference {
+                    group: text(group),
+                    version: text(version),
+                    kind: text(kind),
+                    field_specs: vec![spec],
+                };
+                specs.add_name_reference(target);
+            }
+            _ => {}
+        }
+    }
+    Arc::new(specs)
+});
+
+// === impl FieldSpec ===
+
+impl FieldSpec {
+    pub(super) fn new(path: &str, create: bool) -> Self {
+        Self { path: path.to_owned(), create, ..Self::default() }
+    }
+
+    pub(super) fn gvk(&self) -> Gvk {
+        Gvk { group: self.group.clone(), version: self.version.clone(), kind: self.kind.clone() }
+    }
+
+    /// Whether objects of this kind are meant.
+    pub(super) fn selects(&self, gvk: &Gvk) -> bool {
+        let fits = |wanted: &str, own: &str| wanted.is_empty() || wanted == own;
+        fits(&self.kind, &gvk.kind) && fits(&self.group, &gvk.group) && fits(&self.version, &gvk.version)
+    }
+
+    /// Calls `set` for every place that the path leads to.
+    pub(super) fn visit(
+        &self,
+        object: &mut Node,
+        create: Create,
+        set: &mut dyn FnMut(&mut Node) -> Result<(), String>,
+    ) -> Result<(), String> {
+        let path = split_path(&self.path, '/');
+        let path: Vec<&str> = path.iter().map(String::as_str).collect();
+        descend(object, &path, if self.create { create } else { Create::Nothing }, set)
+            .map_err(|error| format!("path {:?}: {error}", self.path))
+    }
+}
+
+fn descend(
+    node: &mut Node,
+    path: &[&str],
+    create: Create,
+    set: &mut dyn FnMut(&mut Node) -> Result<(), String>,
+) -> Result<(), String> {
+    let Some((first, rest)) = path.split_first() else { return set(node) };
+    if node.is_null() {
+        return Ok(());
+    }
+    match node {
+        Node::List(items) => items.iter_mut().try_for_each(|item| descend(item, path, create, set)),
+        Node::Map(entries) => {
+            let name = first.strip_suffix("[]").unwrap_or(first);
+            let is_list = name.len() != first.len();
+            let creates = create != Create::Nothing && !is_list;
+            let empty = || match (rest.is_empty(), create) {
+                (true, Create::Scalar) => Node::Scalar(Scalar::string("")),
+                _ => Node::map(),
+            };
+            let index = match entries.iter().position(|(key, _)| &*key.value == name) {
+                Some(index) => index,
+                None if creates => {
+                    entries.push((new_key(name), empty()));
+                    entries.len() - 1
+                }
+                None => return Ok(()),
+            };
+            let Some((_, value)) = entries.get_mut(index) else { return Ok(()) };
+            if value.is_null() {
+                if creates {
+                    *value = empty();
+                } else if is_list {
+                    *value = Node::List(Vec::new());
+                }
+            }
+            descend(value, rest, create, set)
+        }
+        Node::Scalar(_) => Err("leads through something that is neither a mapping nor a list".to_owned()),
+    }
+}
+
+/// Splits at a separator that is not escaped by a backslash.
+pub(super) fn split_path(path: &str, separator: char) -> Vec<String> {
+    let path = path.strip_prefix(separator).filter(|_| separator == '/').unwrap_or(path);
+    let mut parts = vec![String::new()];
+    let mut letters = path.chars().peekable();
+    while let Some(letter) = letters.next() {
+        if letter == '\\' && letters.peek() == Some(&separator) {
+            letters.next();
+            push(&mut parts, separator);
+        } else if letter == separator {
+            parts.push(String::new());
+        } else {
+            push(&mut parts, letter);
+        }
+    }
+    parts
+}
+
+fn push(parts: &mut [String], letter: char) {
+    if let Some(part) = parts.last_mut() {
+        part.push(letter);
+    }
+}
+
+/// A setter of a word under a key.
+pub(super) fn set_word<'a>(key: &'a str, value: &'a str) -> impl FnMut(&mut Node) -> Result<(), String> + 'a {
+    move |node| match node {
+        Node::Map(entries) => {
+            let word = Node::Scalar(Scalar { value: value.into(), tag: Tag::Str, ..Scalar::default() });
+            match entries.iter_mut().find(|(name, _)| &*name.value == key) {
+                Some((_, old)) => *old = word,
+                None => entries.push((new_key(key), word)),
+            }
+            Ok(())
+        }
+        _ => Err(format!("{key:?} cannot be set on something that is no mapping")),
+    }
+}
+
+// === impl Specs ===
+
+impl Specs {
+    pub(super) fn built_in() -> Arc<Self> {
+        BUILT_IN.clone()
+    }
+
+    pub(super) fn add_name_reference(&mut self, more: NameReference) {
+        let same = |known: &&mut NameReference| {
+            known.kind == more.kind && known.group == more.group && known.version == more.version
+        };
+        match self.name_reference.iter_mut().find(same) {
+            Some(known) => {
+                for spec in more.field_specs {
+                    if !known.field_specs.contains(&spec) {
+                        known.field_specs.push(spec);
+                    }
+                }
+            }
+            None => self.name_reference.push(more),
+        }
+    }
+
+    /// Adds what another set has.
+    pub(super) fn merge(&mut self, other: Self) -> Result<(), String> {
+        merge_specs(&mut self.name_prefix, other.name_prefix)?;
+        merge_specs(&mut self.name_suffix, other.name_suffix)?;
+        merge_specs(&mut self.namespace, other.namespace)?;
+        merge_specs(&mut self.common_labels, other.common_labels)?;
+        merge_specs(&mut self.labels, other.labels)?;
+        merge_specs(&mut self.template_labels, other.template_labels)?;
+        merge_specs(&mut self.common_annotations, other.common_annotations)?;
+        merge_specs(&mut self.var_reference, other.var_reference)?;
+        merge_specs(&mut self.images, other.images)?;
+        merge_specs(&mut self.replicas, other.replicas)?;
+        other.name_reference.into_iter().for_each(|reference| self.add_name_reference(reference));
+        Ok(())
+    }
+}
+
+/// Adds paths unless they are there; one that differs only in `create` is a mistake.
+pub(super) fn merge_specs(own: &mut Vec<FieldSpec>, more: Vec<FieldSpec>) -> Result<(), String> {
+    for spec in more {
+        let same = own.iter().find(|known| {
+            known.path == spec.path
+                && known.kind == spec.kind
+                && known.group == spec.group
+                && known.version == spec.version
+        });
+        match same {
+            Some(known) if known.create != spec.create => {
+                return Err(format!(
+                    "conflicting field specs for path {:?}: one creates the field, one does not",
+                    spec.path
+                ));
+            }
+            Some(_) => {}
+            None => own.push(spec),
+        }
+    }
+    Ok(())
+}

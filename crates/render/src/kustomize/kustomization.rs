@@ -1,0 +1,324 @@
+//! The kustomization file.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, de::DeserializeOwned};
+
+use super::field_spec::FieldSpec;
+use crate::{
+    Error,
+    goyaml::{self, Dialect, Value},
+};
+
+/// A `Kustomization` or `Component`, after its older spellings were made new.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub(super) struct Kustomization {
+    pub(super) api_version: String,
+    pub(super) kind: String,
+    pub(super) metadata: Metadata,
+    pub(super) openapi: BTreeMap<String, String>,
+    pub(super) name_prefix: String,
+    pub(super) name_suffix: String,
+    pub(super) namespace: String,
+    pub(super) common_labels: BTreeMap<String, String>,
+    pub(super) labels: Vec<Label>,
+    pub(super) common_annotations: BTreeMap<String, String>,
+    pub(super) patches_strategic_merge: Vec<String>,
+    #[serde(rename = "patchesJson6902")]
+    pub(super) patches_json_6902: Vec<Patch>,
+    pub(super) patches: Vec<Patch>,
+    #[serde(alias = "imageTags")]
+    pub(super) images: Vec<Image>,
+    pub(super) replacements: Vec<ReplacementField>,
+    pub(super) replicas: Vec<Replica>,
+    pub(super) vars: Vec<Var>,
+    pub(super) sort_options: Option<SortOptions>,
+    pub(super) resources: Vec<String>,
+    pub(super) components: Vec<String>,
+    pub(super) crds: Vec<String>,
+    pub(super) bases: Vec<String>,
+    pub(super) config_map_generator: Vec<Generator>,
+    pub(super) secret_generator: Vec<Generator>,
+    pub(super) helm_globals: Option<serde_json::Value>,
+    pub(super) helm_charts: Vec<serde_json::Value>,
+    pub(super) helm_chart_inflation_generator: Vec<serde_json::Value>,
+    pub(super) generator_options: GeneratorOptions,
+    pub(super) configurations: Vec<String>,
+    pub(super) generators: Vec<String>,
+    pub(super) transformers: Vec<String>,
+    pub(super) validators: Vec<String>,
+    pub(super) build_metadata: Vec<String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Metadata {
+    pub(super) name: String,
+    pub(super) namespace: String,
+    pub(super) labels: BTreeMap<String, String>,
+    pub(super) annotations: BTreeMap<String, String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub(super) struct Label {
+    pub(super) pairs: BTreeMap<String, String>,
+    pub(super) include_selectors: bool,
+    pub(super) include_templates: bool,
+    #[serde(alias = "fields")]
+    pub(super) field_specs: Vec<FieldSpec>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Patch {
+    pub(super) path: String,
+    pub(super) patch: String,
+    pub(super) target: Option<Selector>,
+    pub(super) options: BTreeMap<String, bool>,
+}
+
+/// Which objects are meant. Patterns are anchored regular expressions for patches and exact words for replacements.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub(super) struct Selector {
+    pub(super) api_version: String,
+    pub(super) group: String,
+    pub(super) version: String,
+    pub(super) kind: String,
+    pub(super) name: String,
+    pub(super) namespace: String,
+    pub(super) label_selector: String,
+    pub(super) annotation_selector: String,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub(super) struct Image {
+    pub(super) name: String,
+    pub(super) new_name: String,
+    pub(super) tag_suffix: String,
+    pub(super) new_tag: String,
+    pub(super) digest: String,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Replica {
+    pub(super) name: String,
+    pub(super) count: i64,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct ReplacementField {
+    pub(super) path: String,
+    pub(super) source: Option<ReplacementSource>,
+    pub(super) targets: Vec<ReplacementTarget>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub(super) struct ReplacementSource {
+    pub(super) group: String,
+    pub(super) version: String,
+    pub(super) kind: String,
+    pub(super) name: String,
+    pub(super) namespace: String,
+    pub(super) field_path: String,
+    pub(super) options: Option<FieldOptions>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub(super) struct ReplacementTarget {
+    pub(super) select: Option<Selector>,
+    pub(super) reject: Vec<Selector>,
+    pub(super) field_paths: Vec<String>,
+    pub(super) options: Option<FieldOptions>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct FieldOptions {
+    pub(super) delimiter: String,
+    pub(super) index: i64,
+    pub(super) encoding: String,
+    pub(super) create: bool,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Var {
+    pub(super) name: String,
+    pub(super) objref: VarTarget,
+    pub(super) fieldref: VarField,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub(super) struct VarTarget {
+    pub(super) api_version: String,
+    pub(super) group: String,
+    pub(super) version: String,
+    pub(super) kind: String,
+    pub(super) name: String,
+    pub(super) namespace: String,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct VarField {
+    #[serde(alias = "fieldPath")]
+    pub(super) fieldpath: String,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub(super) struct SortOptions {
+    pub(super) order: String,
+    pub(super) legacy_sort_options: Option<LegacySortOptions>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub(super) struct LegacySortOptions {
+    pub(super) order_first: Vec<String>,
+    pub(super) order_last: Vec<String>,
+}
+
+/// An entry of `configMapGenerator` or `secretGenerator`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub(super) struct Generator {
+    pub(super) name: String,
+    pub(super) namespace: String,
+    pub(super) behavior: String,
+    /// Of a Secret.
+    #[serde(rename = "type")]
+    pub(super) secret_type: String,
+    pub(super) literals: Vec<String>,
+    pub(super) files: Vec<String>,
+    pub(super) envs: Vec<String>,
+    pub(super) env: String,
+    pub(super) options: Option<GeneratorOptions>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub(super) struct GeneratorOptions {
+    pub(super) labels: BTreeMap<String, String>,
+    pub(super) annotations: BTreeMap<String, String>,
+    pub(super) disable_name_suffix_hash: bool,
+    pub(super) immutable: bool,
+}
+
+pub(super) const KUSTOMIZATION: (&str, &str) = ("kustomize.config.k8s.io/v1beta1", "Kustomization");
+pub(super) const COMPONENT: (&str, &str) = ("kustomize.config.k8s.io/v1alpha1", "Component");
+
+// === impl Kustomization ===
+
+impl Kustomization {
+    /// Reads a kustomization file. `path` is for messages.
+    pub(super) fn parse(path: &str, content: &[u8]) -> Result<Self, Error> {
+        let refuse = |message: String| Error::Kustomization { path: path.to_owned(), message };
+        let content = content.strip_prefix(b"\xef\xbb\xbf").unwrap_or(content);
+        let mut documents = goyaml::parse_documents(content, Dialect::V2).map_err(|error| yaml_error(path, &error))?;
+        if documents.is_empty() {
+            return Err(refuse("the kustomization file is empty".to_owned()));
+        }
+        let document = documents.swap_remove(0);
+        if document.is_null() {
+            return Err(refuse("the kustomization file is empty".to_owned()));
+        }
+        let mut kustomization: Self = decode(&document).map_err(refuse)?;
+        let says_something = document.as_map().is_some_and(|map| {
+            map.iter().any(|(key, value)| !value.is_null() && !matches!(&**key, b"apiVersion" | b"kind"))
+        });
+        if !says_something {
+            return Err(refuse("the kustomization has no fields besides apiVersion and kind".to_owned()));
+        }
+        kustomization.make_new();
+        kustomization.check().map_err(refuse)?;
+        Ok(kustomization)
+    }
+
+    fn make_new(&mut self) {
+        self.resources.append(&mut self.bases);
+        if self.kind.is_empty() {
+            KUSTOMIZATION.1.clone_into(&mut self.kind);
+        }
+        if self.api_version.is_empty() {
+            let (api_version, _) = if self.kind == COMPONENT.1 { COMPONENT } else { KUSTOMIZATION };
+            api_version.clone_into(&mut self.api_version);
+        }
+        for generator in self.config_map_generator.iter_mut().chain(&mut self.secret_generator) {
+            if !generator.env.is_empty() {
+                generator.envs.push(std::mem::take(&mut generator.env));
+            }
+        }
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let (api_version, kind) = if self.kind == COMPONENT.1 { COMPONENT } else { KUSTOMIZATION };
+        if self.kind != kind {
+            return Err(format!("kind is {:?}; it must be Kustomization or Component", self.kind));
+        }
+        if self.api_version != api_version {
+            return Err(format!("apiVersion is {:?}; for kind {kind} it must be {api_version}", self.api_version));
+        }
+        Ok(())
+    }
+}
+
+// === impl Image ===
+
+impl Image {
+    /// Reads `[old=]name[:tag|@digest]`.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let (name, new) = match text.split_once('=') {
+            Some((old, new)) => (Some(old), new),
+            None => (None, text),
+        };
+        let (rest, digest) = new.split_once('@').unwrap_or((new, ""));
+        // A colon before the last slash belongs to the host.
+        let (new_name, tag) = match rest.rsplit_once(':') {
+            Some((name, tag)) if !tag.contains('/') => (name, tag),
+            _ => (rest, ""),
+        };
+        if new_name.is_empty() || name.is_some_and(str::is_empty) {
+            return None;
+        }
+        Some(Self {
+            name: name.unwrap_or(new_name).to_owned(),
+            new_name: if name.is_some() { new_name.to_owned() } else { String::new() },
+            new_tag: tag.to_owned(),
+            digest: digest.to_owned(),
+            tag_suffix: String::new(),
+        })
+    }
+}
+
+/// Reads a typed value; nulls count as absent, unknown fields are refused.
+pub(super) fn decode<T: DeserializeOwned>(value: &Value) -> Result<T, String> {
+    let mut json = goyaml::to_json_value(value);
+    strip_nulls(&mut json);
+    serde_json::from_value(json).map_err(|error| error.to_string())
+}
+
+fn strip_nulls(value: &mut serde_json::Value) {
+    match value {
+        serde_json::Value::Object(fields) => {
+            fields.retain(|_, field| !field.is_null());
+            fields.values_mut().for_each(strip_nulls);
+        }
+        serde_json::Value::Array(items) => items.iter_mut().for_each(strip_nulls),
+        _ => {}
+    }
+}
+
+/// The crate's error for a text that is no YAML.
+pub(super) fn yaml_error(path: &str, error: &goyaml::Error) -> Error {
+    Error::Yaml { path: path.to_owned(), line: error.line, column: error.column, message: error.message.clone() }
+}

@@ -1,0 +1,243 @@
+//! Files and directories of a kustomization, and which of them it may read.
+
+use super::kustomization::{Kustomization, yaml_error};
+use super::resource::Resource;
+use crate::{
+    Error, KUSTOMIZATION_FILES, Tree,
+    goyaml::{self, Dialect, Node},
+    join, normalize,
+};
+
+/// A kustomization's directory, and those of the kustomizations that led to it.
+#[derive(Clone)]
+pub(super) struct Loader<'a> {
+    pub(super) tree: &'a dyn Tree,
+    /// Normalised; the root of the tree is empty.
+    pub(super) root: String,
+    /// Where the build began.
+    base: String,
+    /// The directories that led here.
+    visited: Vec<String>,
+}
+
+/// Kustomizations that lead to one another.
+const MAX_DEPTH: usize = 64;
+
+// === impl Loader ===
+
+impl<'a> Loader<'a> {
+    pub(super) fn new(tree: &'a dyn Tree, path: &str) -> Result<Self, Error> {
+        let root = normalize(path)?;
+        Ok(Self { tree, base: root.clone(), root, visited: Vec::new() })
+    }
+
+    pub(super) fn error(&self, message: impl Into<String>) -> Error {
+        let path = if self.root.is_empty() { ".".to_owned() } else { self.root.clone() };
+        Error::Kustomization { path, message: message.into() }
+    }
+
+    /// A path of this kustomization within the tree.
+    pub(super) fn resolve(&self, path: &str) -> Result<String, Error> {
+        if path.starts_with('/') {
+            return Err(self.error(format!("path {path:?} is absolute; paths are relative to the kustomization")));
+        }
+        normalize(&join(&self.root, path))
+    }
+
+    /// A path of the tree, as seen from where the build began.
+    pub(super) fn relative(&self, full: &str) -> String {
+        let base: Vec<&str> = self.base.split('/').filter(|part| !part.is_empty()).collect();
+        let parts: Vec<&str> = full.split('/').collect();
+        let common = base.iter().zip(&parts).take_while(|(a, b)| a == b).count();
+        let up = std::iter::repeat_n("..", base.len() - common);
+        up.chain(parts.into_iter().skip(common)).collect::<Vec<_>>().join("/")
+    }
+
+    /// A file, which has to lie in the kustomization's directory or below.
+    pub(super) fn file(&self, path: &str) -> Result<Vec<u8>, Error> {
+        if is_remote(path) {
+            return Err(Error::Remote { path: self.root.clone(), url: path.to_owned() });
+        }
+        let full = self.resolve(path)?;
+        if !within(&full, &self.root) {
+            return Err(self.error(format!("file {path:?} is not in or below the kustomization's directory")));
+        }
+        Ok(self.tree.read(&full)?.into_owned())
+    }
+
+    /// Whether a path is a file of the tree, wherever it lies.
+    pub(super) fn is_file(&self, path: &str) -> bool {
+        self.resolve(path).is_ok_and(|full| self.tree.exists(&full))
+    }
+
+    /// Another kustomization's directory.
+    pub(super) fn directory(&self, path: &str) -> Result<Self, Error> {
+        if is_remote(path) {
+            return Err(Error::Remote { path: self.root.clone(), url: path.to_owned() });
+        }
+        let root = self.resolve(path)?;
+        if !self.tree.is_directory(&root) {
+            return Err(self.error(format!("{path:?} is neither a file nor a directory")));
+        }
+        if self.visited.iter().chain(std::iter::once(&self.root)).any(|visited| within(visited, &root)) {
+            return Err(self.error(format!(
+                "cycle: {path:?} is this kustomization, one that led to it, or a directory above them"
+            )));
+        }
+        if self.visited.len() >= MAX_DEPTH {
+            return Err(Error::Limit {
+                path: root,
+                what: "number of kustomizations that lead to one another",
+                limit: MAX_DEPTH as u64,
+            });
+        }
+        let mut visited = self.visited.clone();
+        visited.push(self.root.clone());
+        Ok(Self { tree: self.tree, base: self.base.clone(), root, visited })
+    }
+
+    /// The kustomization file of this directory and its name.
+    pub(super) fn kustomization(&self) -> Result<(Kustomization, &'static str), Error> {
+        let mut found = KUSTOMIZATION_FILES.into_iter().filter(|name| self.tree.exists(&join(&self.root, name)));
+        let Some(name) = found.next() else {
+            return Err(self.error(format!(
+                "there is no kustomization file; it is called one of {}",
+                KUSTOMIZATION_FILES.join(", ")
+            )));
+        };
+        if let Some(other) = found.next() {
+            return Err(self.error(format!("there are two kustomization files, {name} and {other}; remove one")));
+        }
+        let path = join(&self.root, name);
+        Ok((Kustomization::parse(&path, &self.tree.read(&path)?)?, name))
+    }
+}
+
+fn within(path: &str, root: &str) -> bool {
+    root.is_empty() || path == root || path.strip_prefix(root).is_some_and(|rest| rest.starts_with('/'))
+}
+
+/// Whether a path means another repository or a URL.
+fn is_remote(path: &str) -> bool {
+    path.contains("://")
+        || ["git::", "git@", "gh:", "github.com/", "github.com:", "www.github.com/", "gitlab.com/", "bitbucket.org/"]
+            .iter()
+            .any(|start| path.starts_with(start))
+        || path.contains("?ref=")
+        || path.contains(".git//")
+}
+
+/// The objects of a text: lists are replaced by their items, empty documents are left out.
+pub(super) fn resources(path: &str, content: &[u8]) -> Result<Vec<Resource>, Error> {
+    let nodes = documents(path, content)?;
+    let refuse = |document: usize, message: String| Error::NotAnObject {
+        path: path.to_owned(),
+        document: document + 1,
+        message,
+    };
+    let mut found = Vec::new();
+    for (document, node) in nodes.into_iter().enumerate() {
+        collect(node, &mut found, 0).map_err(|message| refuse(document, message))?;
+    }
+    Ok(found)
+}
+
+/// Documents as the original splits them: at lines that begin with `---`, before they are parsed.
+pub(super) fn documents(path: &str, content: &[u8]) -> Result<Vec<Node>, Error> {
+    let normalized;
+    let mut content = content.strip_prefix(b"\xef\xbb\xbf").unwrap_or(content);
+    if content.windows(2).any(|pair| pair == b"\r\n") {
+        normalized = replace_line_ends(content);
+        content = &normalized;
+    }
+    let mut nodes = Vec::new();
+    let mut line = 0;
+    for part in split(content) {
+        let part = part.map_err(|at| Error::Yaml {
+            path: path.to_owned(),
+            line: at,
+            column: 1,
+            message: "a document separator is followed by something on its line".to_owned(),
+        })?;
+        let (text, skipped) = part;
+        line += skipped;
+        let mut parsed = goyaml::parse_nodes(text, Dialect::V3).map_err(|mut error| {
+            if error.line > 0 {
+                error.line += line;
+            }
+            yaml_error(path, &error)
+        })?;
+        line += text.iter().filter(|byte| **byte == b'\n').count() as u64;
+        if !parsed.is_empty() {
+            nodes.push(parsed.swap_remove(0));
+        }
+    }
+    Ok(nodes)
+}
+
+fn replace_line_ends(content: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(content.len());
+    let mut bytes = content.iter().peekable();
+    while let Some(byte) = bytes.next() {
+        if *byte == b'\r' && bytes.peek() == Some(&&b'\n') {
+            continue;
+        }
+        out.push(*byte);
+    }
+    out
+}
+
+/// Parts between separators and how many lines each separator took; a separator with content is an error with its line.
+fn split(content: &[u8]) -> Vec<Result<(&[u8], u64), u64>> {
+    let mut parts = Vec::new();
+    let (mut begin, mut at, mut lines) = (0, 0, 0);
+    while let Some(offset) = content.get(at..).and_then(|rest| rest.windows(4).position(|window| window == b"\n---")) {
+        let start = at + offset;
+        let Some(length) = content.get(start + 1..).and_then(|rest| rest.iter().position(|byte| *byte == b'\n')) else {
+            break;
+        };
+        let end = start + 1 + length + 1;
+        let rest = content.get(start + 4..end).unwrap_or_default().trim_ascii();
+        if !rest.is_empty() && !rest.starts_with(b"#") {
+            let line =
+                content.get(..start + 1).unwrap_or_default().iter().filter(|byte| **byte == b'\n').count() as u64;
+            parts.push(Err(line + 1));
+            return parts;
+        }
+        parts.push(Ok((content.get(begin..start + 1).unwrap_or_default(), lines)));
+        // The line end before a separator may begin another one.
+        (begin, at, lines) = (end, end - 1, 1);
+    }
+    parts.push(Ok((content.get(begin..).unwrap_or_default(), lines)));
+    parts
+}
+
+fn collect(node: Node, found: &mut Vec<Resource>, depth: usize) -> Result<(), String> {
+    const MAX_LISTS: usize = 8;
+    let is_empty = node.is_null()
+        || matches!(&node, Node::Map(entries) if entries.is_empty())
+        || matches!(&node, Node::List(items) if items.is_empty());
+    if is_empty {
+        return Ok(());
+    }
+    if !matches!(node, Node::Map(_)) {
+        return Err("is not a mapping with apiVersion, kind and metadata.name".to_owned());
+    }
+    let resource = Resource::new(node);
+    let kind = resource.kind().to_owned();
+    if kind.is_empty() {
+        return Err("kind is missing".to_owned());
+    }
+    if kind.ends_with("List") && depth < MAX_LISTS {
+        let mut node = resource.node;
+        if let Some(Node::List(items)) = node.remove("items") {
+            return items.into_iter().try_for_each(|item| collect(item, found, depth + 1));
+        }
+        return Ok(());
+    }
+    if resource.name().is_empty() || resource.node.at(&["metadata", "name"]).is_none_or(Node::is_null) {
+        return Err(format!("{kind} has no metadata.name"));
+    }
+    found.push(resource);
+    Ok(())
+}

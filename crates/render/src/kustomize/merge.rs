@@ -1,0 +1,453 @@
+//! Strategic merge patches.
+
+use super::{
+    resource::{new_key, set_field, untyped},
+    schema::{Schema, TypeId},
+};
+use crate::goyaml::{Node, Scalar, Tag};
+
+/// What became of a value.
+enum Outcome {
+    /// It goes away.
+    Clear,
+    /// What was there stays, perhaps changed in place.
+    Keep,
+    /// Something else takes its place.
+    Use(Node),
+}
+
+/// What `$patch` asks for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Directive {
+    Merge,
+    Replace,
+    Delete,
+}
+
+/// Merges a patch into an object. `None`: the patch deletes it.
+pub(super) fn strategic_merge(mut object: Node, patch: &Node, schema: &Schema) -> Result<Option<Node>, String> {
+    if map_directive(Some(patch))?.0 == Directive::Replace {
+        // Of the whole object it has no effect.
+        return Ok(Some(object));
+    }
+    match walk(Some(&mut object), Some(patch), None, schema)? {
+        Outcome::Clear => Ok(None),
+        Outcome::Keep => Ok(Some(object)),
+        Outcome::Use(node) => Ok(Some(node)),
+    }
+}
+
+fn is_missing(node: Option<&Node>) -> bool {
+    node.is_none_or(Node::is_null)
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    None,
+    Map,
+    List,
+    Scalar,
+}
+
+fn shape(node: Option<&Node>) -> Shape {
+    match node {
+        None => Shape::None,
+        Some(node) if node.is_null() => Shape::None,
+        Some(Node::Map(_)) => Shape::Map,
+        Some(Node::List(_)) => Shape::List,
+        Some(Node::Scalar(_)) => Shape::Scalar,
+    }
+}
+
+fn walk(
+    dest: Option<&mut Node>,
+    patch: Option<&Node>,
+    schema_at: Option<TypeId>,
+    schema: &Schema,
+) -> Result<Outcome, String> {
+    let (own, theirs) = (shape(dest.as_deref()), shape(patch));
+    let shape = if own == Shape::None { theirs } else { own };
+    if own != Shape::None && theirs != Shape::None && own != theirs {
+        let word = |shape| match shape {
+            Shape::Map => "a mapping",
+            Shape::List => "a list",
+            _ => "a scalar",
+        };
+        return Err(format!("the object has {} where the patch has {}", word(own), word(theirs)));
+    }
+    let schema_at = schema_at.or_else(|| nested_kind(dest.as_deref(), schema)).or_else(|| nested_kind(patch, schema));
+    match shape {
+        Shape::Map | Shape::None => walk_map(dest, patch, schema_at, schema),
+        Shape::List => match schema_at.and_then(|at| schema.merge(at)) {
+            Some(merge) => {
+                let keys = merge.keys.clone();
+                walk_list(dest, patch, &keys, schema_at.and_then(|at| schema.elements(at)), schema)
+            }
+            None => Ok(patch.map_or(Outcome::Keep, |patch| Outcome::Use(patch.clone()))),
+        },
+        Shape::Scalar => Ok(patch.map_or(Outcome::Keep, |patch| Outcome::Use(patch.clone()))),
+    }
+}
+
+/// Objects inside objects have a schema of their own.
+fn nested_kind(node: Option<&Node>, schema: &Schema) -> Option<TypeId> {
+    let node = node.filter(|node| matches!(node, Node::Map(_)))?;
+    let (api_version, kind) = (node.get("apiVersion")?.text()?, node.get("kind")?.text()?);
+    schema.of_kind(api_version, kind)
+}
+
+fn walk_map(
+    dest: Option<&mut Node>,
+    patch: Option<&Node>,
+    schema_at: Option<TypeId>,
+    schema: &Schema,
+) -> Result<Outcome, String> {
+    let (directive, elided) = map_directive(patch)?;
+    if is_missing(dest.as_deref()) {
+        if directive == Directive::Delete {
+            return Ok(Outcome::Clear);
+        }
+        let Some(patch) = elided.as_ref().or(patch) else {
+            // An explicit null stays, an absent value does not.
+            return Ok(match dest {
+                Some(Node::Scalar(null)) if !null.value.is_empty() => Outcome::Use(untyped(&null.value)),
+                _ => Outcome::Clear,
+            });
+        };
+        if patch.is_null() {
+            return Ok(Outcome::Clear);
+        }
+        return add(patch, schema_at, schema);
+    }
+    if patch.is_some_and(Node::is_null) {
+        return Ok(Outcome::Clear);
+    }
+    let patch = elided.as_ref().or(patch);
+    match (directive, patch, dest) {
+        (Directive::Delete, ..) => Ok(Outcome::Clear),
+        (Directive::Replace, Some(patch), _) => add(patch, schema_at, schema),
+        (_, patch, Some(dest)) => {
+            merge_fields(dest, patch, schema_at, schema)?;
+            Ok(Outcome::Keep)
+        }
+        (_, _, None) => Ok(Outcome::Clear),
+    }
+}
+
+/// What a patch adds is merged with itself: nulls and directives in it take effect.
+fn add(patch: &Node, schema_at: Option<TypeId>, schema: &Schema) -> Result<Outcome, String> {
+    let mut node = patch.clone();
+    merge_fields(&mut node, Some(patch), schema_at, schema)?;
+    Ok(Outcome::Use(node))
+}
+
+fn merge_fields(
+    dest: &mut Node,
+    patch: Option<&Node>,
+    schema_at: Option<TypeId>,
+    schema: &Schema,
+) -> Result<(), String> {
+    let mut names: Vec<Box<str>> = dest.entries().iter().map(|(key, _)| key.value.clone()).collect();
+    for (key, _) in patch.map(Node::entries).unwrap_or_default() {
+        if dest.get(&key.value).is_none() {
+            names.push(key.value.clone());
+        }
+    }
+    names.sort();
+    for name in names {
+        let theirs = patch.and_then(|patch| patch.get(&name));
+        let field_schema = schema_at.and_then(|at| schema.field(at, &name));
+        // Nothing of the patch here: only nulls below have to be looked at.
+        let outcome = walk(dest.get_mut(&name), theirs, field_schema, schema).map_err(|error| prefix(&name, error))?;
+        match outcome {
+            Outcome::Keep => {}
+            Outcome::Clear => {
+                dest.remove(&name);
+            }
+            Outcome::Use(value) if value.is_null() => {
+                dest.remove(&name);
+            }
+            Outcome::Use(value) => {
+                let style = patch.into_iter().flat_map(|patch| patch.entries()).find(|(key, _)| key.value == name);
+                match dest.get_mut(&name) {
+                    Some(slot) => *slot = value,
+                    None => {
+                        if let Node::Map(entries) = dest {
+                            let key = style
+                                .map_or_else(|| new_key(&name), |(key, _)| Scalar { tag: new_tag(key), ..key.clone() });
+                            entries.push((key, value));
+                        }
+                    }
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A key keeps its quotes but not its tag.
+fn new_tag(key: &Scalar) -> Tag {
+    if key.style == crate::goyaml::ScalarStyle::Plain { Tag::Empty } else { Tag::Str }
+}
+
+fn prefix(name: &str, error: String) -> String {
+    match error.strip_prefix("at ") {
+        Some(rest) => format!("at {name}.{rest}"),
+        None => format!("at {name}: {error}"),
+    }
+}
+
+fn directive(word: &str) -> Result<Directive, String> {
+    match word {
+        "merge" => Ok(Directive::Merge),
+        "replace" => Ok(Directive::Replace),
+        "delete" => Ok(Directive::Delete),
+        _ => Err(format!("unknown patch strategy {word:?}; $patch is merge, replace or delete")),
+    }
+}
+
+/// The directive of a mapping and the mapping without it.
+fn map_directive(patch: Option<&Node>) -> Result<(Directive, Option<Node>), String> {
+    let Some(patch @ Node::Map(_)) = patch else { return Ok((Directive::Merge, None)) };
+    let Some(word) = patch.get("$patch") else { return Ok((Directive::Merge, None)) };
+    let found = directive(word.text().unwrap_or_default())?;
+    let mut without = patch.clone();
+    without.remove("$patch");
+    Ok((found, Some(without)))
+}
+
+/// The directive of a list: an element with nothing but `$patch`.
+fn list_directive(patch: Option<&Node>) -> Result<(Directive, Option<Node>), String> {
+    let items = patch.map(Node::items).unwrap_or_default();
+    let at = items.iter().position(|item| item.get("$patch").is_some());
+    let Some((index, item)) = at.and_then(|index| items.get(index).map(|item| (index, item))) else {
+        return Ok((Directive::Merge, None));
+    };
+    if item.entries().len() != 1 {
+        return Ok((Directive::Merge, None));
+    }
+    let found = directive(item.get("$patch").and_then(Node::text).unwrap_or_default())?;
+    let mut without = items.to_vec();
+    without.remove(index);
+    Ok((found, Some(Node::List(without))))
+}
+
+fn walk_list(
+    dest: Option<&mut Node>,
+    patch: Option<&Node>,
+    keys: &[String],
+    elements: Option<TypeId>,
+    schema: &Schema,
+) -> Result<Outcome, String> {
+    let (directive, elided) = list_directive(patch)?;
+    let patch = elided.as_ref().or(patch);
+    if is_missing(dest.as_deref()) || directive == Directive::Replace {
+        let Some(patch) = patch.filter(|patch| !patch.is_null()) else { return Ok(Outcome::Clear) };
+        if directive == Directive::Delete {
+            return Ok(Outcome::Clear);
+        }
+        let mut own = patch.clone();
+        merge_elements(&mut own, Some(patch), keys, elements, schema)?;
+        return Ok(Outcome::Use(own));
+    }
+    if directive == Directive::Delete || patch.is_some_and(Node::is_null) {
+        return Ok(Outcome::Clear);
+    }
+    let Some(dest) = dest else { return Ok(Outcome::Clear) };
+    merge_elements(dest, patch, keys, elements, schema)?;
+    Ok(Outcome::Keep)
+}
+
+/// The values of the keys of an element; absent ones are empty.
+fn key_values(element: &Node, keys: &[String]) -> Vec<String> {
+    if keys.is_empty() {
+        return vec![element.text().unwrap_or_default().to_owned()];
+    }
+    keys.iter()
+        .map(|key| {
+            element.get(key).filter(|value| !value.is_null()).and_then(Node::text).unwrap_or_default().to_owned()
+        })
+        .collect()
+}
+
+fn merge_elements(
+    dest: &mut Node,
+    patch: Option<&Node>,
+    keys: &[String],
+    elements: Option<TypeId>,
+    schema: &Schema,
+) -> Result<(), String> {
+    let theirs = patch.map(Node::items).unwrap_or_default();
+    let mut tuples: Vec<Vec<String>> = Vec::new();
+    let mut seen = std::collections::HashSet::new();
+    for element in theirs.iter().chain(dest.items()) {
+        let values = key_values(element, keys);
+        if seen.insert(values.clone()) {
+            tuples.push(values);
+        }
+    }
+    if tuples.is_empty() {
+        return Ok(());
+    }
+    if keys.is_empty() {
+        return merge_words(dest, theirs);
+    }
+    if keys.len() > 1 {
+        unify(&mut tuples);
+    }
+    // Keys that no element has do not count.
+    let has = |index: &usize| tuples.iter().any(|tuple| tuple.get(*index).is_some_and(|value| !value.is_empty()));
+    let used: Vec<usize> = (0..keys.len()).filter(has).collect();
+    let used = if used.is_empty() { (0..keys.len()).collect() } else { used };
+    let used_keys: Vec<&str> = used.iter().filter_map(|index| keys.get(*index)).map(String::as_str).collect();
+    let Node::List(own) = dest else { return Ok(()) };
+    let mut added: Vec<Node> = Vec::new();
+    for tuple in &tuples {
+        let values: Vec<&str> = used.iter().filter_map(|index| tuple.get(*index)).map(String::as_str).collect();
+        let in_patch = theirs.iter().find(|element| is_match(element, &used_keys, &values));
+        let outcome = match own.iter_mut().find(|element| is_match(element, &used_keys, &values)) {
+            Some(element) => match walk(Some(element), in_patch, elements, schema)? {
+                Outcome::Keep => {
+                    complete(element, &used_keys, &values);
+                    Outcome::Use(element.clone())
+                }
+                other => other,
+            },
+            None => walk(None, in_patch, elements, schema)?,
+        };
+        match outcome {
+            Outcome::Use(mut value) if !is_nothing(&value) => {
+                complete(&mut value, &used_keys, &values);
+                set_element(&mut added, &used_keys, &values, Some(value));
+            }
+            // Without any key nothing is meant; the original would drop every element that has one.
+            _ if values.iter().all(|value| value.is_empty()) => {}
+            _ => set_element(own, &used_keys, &values, None),
+        }
+    }
+    for element in std::mem::take(own) {
+        append_element(&mut added, element, &used_keys);
+    }
+    *own = added;
+    Ok(())
+}
+
+/// An element that says less than another, and nothing else, is the same.
+fn unify(tuples: &mut [Vec<String>]) {
+    for i in 0..tuples.len() {
+        for j in 0..tuples.len() {
+            let (Some(first), Some(second)) = (tuples.get(i), tuples.get(j)) else { continue };
+            if let Some(both) = unified(first, second) {
+                for index in [i, j] {
+                    if let Some(tuple) = tuples.get_mut(index) {
+                        tuple.clone_from(&both);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Two tuples that have something in common and differ only where one is empty.
+fn unified(first: &[String], second: &[String]) -> Option<Vec<String>> {
+    let mut common = false;
+    let mut both = Vec::with_capacity(first.len());
+    for (a, b) in first.iter().zip(second) {
+        if a == b {
+            common = true;
+        } else if !a.is_empty() && !b.is_empty() {
+            return None;
+        }
+        both.push(if a.is_empty() { b.clone() } else { a.clone() });
+    }
+    common.then_some(both)
+}
+
+fn is_nothing(node: &Node) -> bool {
+    node.is_null() || matches!(node, Node::Map(entries) if entries.is_empty())
+}
+
+/// Gives an element the keys by which it was found.
+fn complete(element: &mut Node, keys: &[&str], values: &[&str]) {
+    for (key, value) in keys.iter().zip(values) {
+        if !value.is_empty() && matches!(element, Node::Map(_)) && element.get(key).is_none() {
+            set_field(element, key, untyped(value));
+        }
+    }
+}
+
+/// Adds an element of the object after those of the patch, in the place of what has its keys.
+fn append_element(list: &mut Vec<Node>, element: Node, keys: &[&str]) {
+    let found: Vec<Option<String>> =
+        keys.iter().map(|key| element.get(key).and_then(Node::text).map(str::to_owned)).collect();
+    let lacking = found.iter().filter(|value| value.is_none()).count();
+    let values: Vec<String> = found.into_iter().flatten().collect();
+    let values: Vec<&str> = values.iter().map(String::as_str).collect();
+    if values.is_empty() {
+        list.push(element);
+        return;
+    }
+    list.extend(std::iter::repeat_n(&element, lacking).cloned());
+    if keys.len() > 1 {
+        set_element(list, keys, &values, None);
+    }
+    set_element(list, keys, &values, Some(element));
+}
+
+/// Lists of words: those of the patch first.
+fn merge_words(dest: &mut Node, theirs: &[Node]) -> Result<(), String> {
+    let Node::List(own) = dest else { return Ok(()) };
+    let mut merged: Vec<Node> = Vec::new();
+    for element in theirs.iter().chain(own.iter()) {
+        if element.is_null() {
+            continue;
+        }
+        match merged.iter_mut().find(|other| other.text() == element.text()) {
+            Some(other) => other.clone_from(element),
+            None => merged.push(element.clone()),
+        }
+    }
+    *own = merged;
+    Ok(())
+}
+
+/// Whether an element has these keys. Empty values do not count unless all are empty.
+fn is_match(element: &Node, keys: &[&str], values: &[&str]) -> bool {
+    let all_empty = values.iter().all(|value| value.is_empty());
+    matches!(element, Node::Map(_))
+        && keys
+            .iter()
+            .zip(values)
+            .filter(|(_, value)| all_empty || !value.is_empty())
+            .all(|(key, value)| element.get(key).is_some_and(|found| found.text().unwrap_or_default() == *value))
+}
+
+/// Replaces, removes or appends the element with these keys. An empty value matches every value that is there.
+fn set_element(list: &mut Vec<Node>, keys: &[&str], values: &[&str], element: Option<Node>) {
+    let mut found = false;
+    let matching = |other: &Node| {
+        !values.is_empty()
+            && keys
+                .iter()
+                .zip(values)
+                .all(|(key, value)| other.get(key).is_some_and(|own| value.is_empty() || own.text() == Some(value)))
+    };
+    let mut kept = Vec::with_capacity(list.len() + 1);
+    for other in std::mem::take(list) {
+        if is_nothing(&other) {
+            continue;
+        }
+        if !matching(&other) {
+            kept.push(other);
+            continue;
+        }
+        found = true;
+        if let Some(element) = &element {
+            kept.push(element.clone());
+        }
+    }
+    if let (false, Some(element)) = (found, element) {
+        kept.push(element);
+    }
+    *list = kept;
+}

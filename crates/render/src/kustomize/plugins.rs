@@ -1,0 +1,163 @@
+//! Built-in generators and transformers that are configured by files of their own.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, de::DeserializeOwned};
+
+use super::{
+    accumulate::Accumulator,
+    configure,
+    field_spec::FieldSpec,
+    generators,
+    kustomization::{Generator, GeneratorOptions, Image, Metadata, Patch, ReplacementField, Replica, Selector, decode},
+    loader::{self, Loader},
+    output,
+    resource::Resource,
+    transformers::{Action, Subjects, Transformer},
+};
+use crate::{Error, goyaml};
+
+/// The configurations of a list of files, directories or inline texts.
+pub(super) fn load(
+    loader: &Loader<'_>,
+    field: &str,
+    entries: &[String],
+    build_metadata: &[String],
+) -> Result<Vec<Resource>, Error> {
+    let mut found = Vec::new();
+    for entry in entries {
+        if loader.is_file(entry) {
+            found.extend(loader::resources(&loader.resolve(entry)?, &loader.file(entry)?)?);
+        } else if entry.contains('\n') {
+            found.extend(loader::resources(field, entry.as_bytes())?);
+        } else {
+            let directory = loader.directory(entry)?;
+            let (kustomization, _) = directory.kustomization()?;
+            let mut below = Accumulator::default();
+            below.accumulate(&directory, kustomization, build_metadata)?;
+            found.extend(below.finish(&directory)?);
+        }
+    }
+    if let Some(foreign) = found.iter().find(|resource| resource.api_version() != "builtin") {
+        return Err(loader.error(format!(
+            "{field}: {} {} is a plugin of {}; plugins are programs and are not run, only those of apiVersion builtin are known",
+            foreign.kind(),
+            foreign.name(),
+            foreign.api_version(),
+        )));
+    }
+    Ok(found)
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct GeneratorConfig {
+    metadata: Metadata,
+    behavior: String,
+    #[serde(rename = "type")]
+    secret_type: String,
+    literals: Vec<String>,
+    files: Vec<String>,
+    envs: Vec<String>,
+    env: String,
+    options: Option<GeneratorOptions>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Config {
+    metadata: Metadata,
+    field_specs: Vec<FieldSpec>,
+    labels: BTreeMap<String, String>,
+    annotations: BTreeMap<String, String>,
+    prefix: String,
+    suffix: String,
+    image_tag: Image,
+    replica: Replica,
+    replacements: Vec<ReplacementField>,
+    path: String,
+    patch: String,
+    json_op: String,
+    target: Option<Selector>,
+    options: BTreeMap<String, bool>,
+    paths: Vec<String>,
+    patches: String,
+    unset_only: bool,
+    set_role_binding_subjects: String,
+}
+
+fn read<T: DeserializeOwned>(loader: &Loader<'_>, resource: &Resource) -> Result<T, Error> {
+    output::to_value(&resource.node)
+        .and_then(|value: goyaml::Value| decode(&value))
+        .map_err(|error| loader.error(format!("{} {}: {error}", resource.kind(), resource.name())))
+}
+
+/// The object of a generator.
+pub(super) fn generator(loader: &Loader<'_>, resource: &Resource) -> Result<Resource, Error> {
+    let kind = match resource.kind() {
+        "ConfigMapGenerator" => "ConfigMap",
+        "SecretGenerator" => "Secret",
+        other => return Err(loader.error(format!("generators: {other} is no generator that is built in"))),
+    };
+    let config: GeneratorConfig = read(loader, resource)?;
+    let mut envs = config.envs;
+    envs.extend(Some(config.env).filter(|env| !env.is_empty()));
+    let generator = Generator {
+        name: config.metadata.name,
+        namespace: config.metadata.namespace,
+        behavior: config.behavior,
+        secret_type: config.secret_type,
+        literals: config.literals,
+        files: config.files,
+        envs,
+        env: String::new(),
+        options: config.options,
+    };
+    generators::generate(loader, kind, &generator, &GeneratorOptions::default())
+}
+
+/// A transformer.
+pub(super) fn transformer(loader: &Loader<'_>, resource: &Resource) -> Result<Transformer, Error> {
+    let config: Config = read(loader, resource)?;
+    let specs = config.field_specs;
+    let words = |words: BTreeMap<String, String>| words.into_iter().collect::<Vec<_>>();
+    if matches!(resource.kind(), "PrefixTransformer" | "SuffixTransformer") && specs.is_empty() {
+        return Err(loader.error(format!("{} {} has no fieldSpecs", resource.kind(), resource.name())));
+    }
+    let patch = Patch { path: config.path, patch: config.patch, target: config.target, options: config.options };
+    let action = match resource.kind() {
+        "AnnotationsTransformer" => Action::Annotations(words(config.annotations), specs),
+        "LabelTransformer" => Action::Labels(words(config.labels), specs),
+        "PrefixTransformer" => Action::Prefix(config.prefix, specs),
+        "SuffixTransformer" => Action::Suffix(config.suffix, specs),
+        "NamespaceTransformer" => Action::Namespace {
+            namespace: config.metadata.namespace,
+            specs,
+            subjects: match config.set_role_binding_subjects.as_str() {
+                "" | "defaultOnly" => Subjects::DefaultOnly,
+                "allServiceAccounts" => Subjects::AllServiceAccounts,
+                "none" => Subjects::None,
+                other => return Err(loader.error(format!("setRoleBindingSubjects {other:?} is unknown"))),
+            },
+            unset_only: config.unset_only,
+        },
+        "ImageTagTransformer" => Action::Image(config.image_tag, specs),
+        "ReplicaCountTransformer" => Action::Replicas(config.replica, specs),
+        "ReplacementTransformer" => Action::Replacements(configure::replacements(loader, &config.replacements)?),
+        "PatchTransformer" => configure::patch(loader, &patch)?,
+        "PatchJson6902Transformer" => {
+            let patch = if patch.patch.is_empty() { Patch { patch: config.json_op, ..patch } } else { patch };
+            configure::json_patch(loader, &patch)?
+        }
+        "PatchStrategicMergeTransformer" => {
+            let mut patches = configure::strategic_patches(loader, &config.paths)?;
+            if !config.patches.is_empty() {
+                patches.extend(loader::resources("patches", config.patches.as_bytes())?);
+            }
+            Action::StrategicMerge(patches)
+        }
+        "HashTransformer" => Action::Hash,
+        other => return Err(loader.error(format!("{other} is no transformer that is built in"))),
+    };
+    Ok(Transformer::new(action))
+}

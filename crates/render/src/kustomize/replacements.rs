@@ -1,0 +1,277 @@
+//! Copies values from one object's fields to those of others.
+
+use regex::Regex;
+
+use super::{
+    kustomization::{FieldOptions, ReplacementField, ReplacementSource, ReplacementTarget, Selector},
+    resource::{Gvk, Id, Resource, set_field, untyped},
+    selector::matches_labels,
+};
+use crate::goyaml::Node;
+
+const DEFAULT_PATH: &str = "metadata.name";
+
+/// Applies one replacement.
+pub(super) fn replace(resources: &mut [Resource], replacement: &ReplacementField) -> Result<(), String> {
+    let source = replacement.source.as_ref().ok_or("a replacement needs a source and at least one target")?;
+    if replacement.targets.is_empty() {
+        return Err("a replacement needs a source and at least one target".to_owned());
+    }
+    let value = source_value(resources, source)?;
+    replacement.targets.iter().try_for_each(|target| apply(resources, &value, target))
+}
+
+fn selector_id(selector: &Selector) -> Id {
+    let gvk = Gvk { group: selector.group.clone(), version: selector.version.clone(), kind: selector.kind.clone() };
+    Id { gvk, name: selector.name.clone(), namespace: selector.namespace.clone() }
+}
+
+fn source_value(resources: &[Resource], source: &ReplacementSource) -> Result<Node, String> {
+    let gvk = Gvk { group: source.group.clone(), version: source.version.clone(), kind: source.kind.clone() };
+    let wanted = Id { gvk, name: source.name.clone(), namespace: source.namespace.clone() };
+    let mut found = resources.iter().filter(|resource| resource.ids().any(|id| id.is_selected_by(&wanted)));
+    let resource = found.next().ok_or_else(|| format!("nothing is selected by the source {}", wanted.describe()))?;
+    if found.next().is_some() {
+        return Err(format!("several objects are selected by the source {}", wanted.describe()));
+    }
+    let path = if source.field_path.is_empty() { DEFAULT_PATH } else { &source.field_path };
+    let value = look_up(&resource.node, &split_field_path(path));
+    let value = value
+        .filter(|value| !is_empty(value))
+        .ok_or_else(|| format!("fieldPath {path:?} is missing in the source {}", resource.id().describe()))?;
+    match source.options.as_ref().filter(|options| !options.delimiter.is_empty()) {
+        None => Ok(value.clone()),
+        Some(options) => part(value, options),
+    }
+}
+
+fn is_empty(node: &Node) -> bool {
+    match node {
+        Node::Scalar(scalar) => node.is_null() || scalar.value.is_empty(),
+        Node::List(items) => items.is_empty(),
+        Node::Map(entries) => entries.is_empty(),
+    }
+}
+
+/// One part of a text that a delimiter divides.
+fn part(value: &Node, options: &FieldOptions) -> Result<Node, String> {
+    let Node::Scalar(scalar) = value else { return Err("a delimiter needs a source that is text".to_owned()) };
+    let parts: Vec<&str> = scalar.value.split(options.delimiter.as_str()).collect();
+    let found = usize::try_from(options.index).ok().and_then(|index| parts.get(index));
+    let found =
+        found.ok_or_else(|| format!("options.index {} is out of bounds for {:?}", options.index, scalar.value))?;
+    let mut scalar = scalar.clone();
+    scalar.value = (*found).into();
+    Ok(Node::Scalar(scalar))
+}
+
+fn apply(resources: &mut [Resource], value: &Node, target: &ReplacementTarget) -> Result<(), String> {
+    let select = target.select.as_ref().ok_or("a target of a replacement needs select")?;
+    let wanted = selector_id(select);
+    let default = [DEFAULT_PATH.to_owned()];
+    let paths = if target.field_paths.is_empty() { &default[..] } else { &target.field_paths };
+    for resource in resources {
+        let ids: Vec<Id> = resource.ids().collect();
+        if !ids.iter().any(|id| id.is_selected_by(&wanted)) || !fits_words(resource, select)? {
+            continue;
+        }
+        if rejected(resource, &ids, &target.reject)? {
+            continue;
+        }
+        for path in paths {
+            set(resource, path, value, target.options.as_ref())
+                .map_err(|error| format!("{}: {error}", ids.last().map(Id::describe).unwrap_or_default()))?;
+        }
+    }
+    Ok(())
+}
+
+fn fits_words(resource: &Resource, selector: &Selector) -> Result<bool, String> {
+    Ok(matches_labels(&resource.words("labels"), &selector.label_selector)?
+        && matches_labels(&resource.words("annotations"), &selector.annotation_selector)?)
+}
+
+fn rejected(resource: &Resource, ids: &[Id], reject: &[Selector]) -> Result<bool, String> {
+    for selector in reject {
+        let wanted = selector_id(selector);
+        if wanted != Id::default() && ids.iter().any(|id| id.is_selected_by(&wanted)) {
+            return Ok(true);
+        }
+        let has_words = !selector.label_selector.is_empty() || !selector.annotation_selector.is_empty();
+        if has_words && fits_words(resource, selector)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn set(resource: &mut Resource, path: &str, value: &Node, options: Option<&FieldOptions>) -> Result<(), String> {
+    let create = options.is_some_and(|options| options.create).then_some(value);
+    let mut count = 0;
+    let parts = split_field_path(path);
+    visit(&mut resource.node, &parts, create, &mut |found| {
+        count += 1;
+        write(found, value, options)
+    })?;
+    if count == 0 {
+        return Err(format!("there is no field {path:?} in the target of a replacement; options.create would add it"));
+    }
+    Ok(())
+}
+
+fn write(field: &mut Node, value: &Node, options: Option<&FieldOptions>) -> Result<(), String> {
+    let mut value = value.clone();
+    if let Some(options) = options.filter(|options| !options.delimiter.is_empty()) {
+        let Node::Scalar(old) = &*field else { return Err("a delimiter needs a target that is text".to_owned()) };
+        let new = value.text().unwrap_or_default().to_owned();
+        let mut parts: Vec<&str> = old.value.split(options.delimiter.as_str()).collect();
+        match usize::try_from(options.index) {
+            Err(_) => parts.insert(0, &new),
+            Ok(index) => match parts.get_mut(index) {
+                Some(part) => *part = &new,
+                None => parts.push(&new),
+            },
+        }
+        let joined = parts.join(&options.delimiter);
+        if let Node::Scalar(scalar) = &mut value {
+            scalar.value = joined.into();
+        }
+    }
+    match (field, value) {
+        // The type of the field stays; its new text decides what it is where it had none.
+        (Node::Scalar(field), Node::Scalar(value)) => field.value = value.value,
+        (field, value) => *field = value,
+    }
+    Ok(())
+}
+
+/// Splits at points that are not in brackets or escaped. `[name]` without `=` is a key with points in it.
+pub(super) fn split_field_path(path: &str) -> Vec<String> {
+    let parts = super::field_spec::split_path(path, '.');
+    let mut found: Vec<String> = Vec::new();
+    let mut open: Option<String> = None;
+    for part in parts {
+        let part = match open.take() {
+            Some(begun) => format!("{begun}.{part}"),
+            None => part,
+        };
+        if part.starts_with('[') && !part.ends_with(']') {
+            open = Some(part);
+            continue;
+        }
+        let inner = part.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+        match inner.filter(|inner| !inner.contains('=')) {
+            Some(inner) => found.push(inner.to_owned()),
+            None => found.push(part),
+        }
+    }
+    found.extend(open);
+    found
+}
+
+/// `[name=value]`
+fn list_match(part: &str) -> Option<(&str, &str)> {
+    part.strip_prefix('[')?.strip_suffix(']')?.split_once('=')
+}
+
+/// The value at a path; list elements by number, `-` for the last or `[name=value]`.
+pub(super) fn look_up<'a>(node: &'a Node, path: &[String]) -> Option<&'a Node> {
+    let Some((first, rest)) = path.split_first() else { return Some(node) };
+    let next = match node {
+        Node::List(items) => {
+            if let Some((name, value)) = list_match(first) {
+                items.iter().find(|item| {
+                    if name.is_empty() {
+                        item.text() == Some(value)
+                    } else {
+                        item.get(name).and_then(Node::text) == Some(value)
+                    }
+                })?
+            } else if first == "-" {
+                items.last()?
+            } else {
+                items.get(first.parse::<usize>().ok()?)?
+            }
+        }
+        _ => node.get(first)?,
+    };
+    look_up(next, rest)
+}
+
+/// What to create for the part of a path that comes next.
+fn empty_for(rest: &[String], leaf: &Node) -> Node {
+    match (rest.first(), leaf) {
+        (Some(next), _) if list_match(next).is_some() || next.parse::<usize>().is_ok() => Node::List(Vec::new()),
+        (Some(_), _) | (None, Node::Map(_)) => Node::map(),
+        (None, Node::List(_)) => Node::List(Vec::new()),
+        (None, Node::Scalar(_)) => untyped(""),
+    }
+}
+
+/// Calls `set` for every place that a path leads to; with `create`, missing ones are made for such a value.
+fn visit(
+    node: &mut Node,
+    path: &[String],
+    create: Option<&Node>,
+    set: &mut dyn FnMut(&mut Node) -> Result<(), String>,
+) -> Result<(), String> {
+    let Some((first, rest)) = path.split_first() else { return set(node) };
+    if let Some((name, pattern)) = list_match(first) {
+        return visit_matching(node, name, pattern, rest, create, set);
+    }
+    match node {
+        Node::List(items) if first == "*" => items.iter_mut().try_for_each(|item| visit(item, rest, create, set)),
+        Node::List(items) => {
+            let Ok(index) = first.parse::<usize>() else {
+                return Err(format!("{first:?} is not in a list; use a number, * or [name=value]"));
+            };
+            if let (Some(leaf), true) = (create, index == items.len()) {
+                items.push(empty_for(rest, leaf));
+            }
+            let count = items.len();
+            let item = items.get_mut(index).ok_or_else(|| format!("there is no element {index}, only {count}"))?;
+            visit(item, rest, create, set)
+        }
+        Node::Map(_) if first == "*" => {
+            Err("* stands for the elements of a list, not for the keys of a mapping".to_owned())
+        }
+        Node::Map(_) => {
+            if let (Some(leaf), true) = (create, node.get(first).is_none_or(Node::is_null)) {
+                set_field(node, first, empty_for(rest, leaf));
+            }
+            match node.get_mut(first) {
+                Some(value) => visit(value, rest, create, set),
+                None => Ok(()),
+            }
+        }
+        Node::Scalar(_) if node.is_null() => Ok(()),
+        Node::Scalar(_) => Err(format!("{first:?} is looked for in something that is neither a mapping nor a list")),
+    }
+}
+
+fn visit_matching(
+    node: &mut Node,
+    name: &str,
+    pattern: &str,
+    rest: &[String],
+    create: Option<&Node>,
+    set: &mut dyn FnMut(&mut Node) -> Result<(), String>,
+) -> Result<(), String> {
+    let Node::List(items) = node else {
+        return Err(format!("[{name}={pattern}] is looked for in something that is no list"));
+    };
+    let expression = Regex::new(pattern).map_err(|_| format!("{pattern:?} is no valid regular expression"))?;
+    let is_match = |item: &Node| {
+        let text = if name.is_empty() { item.text() } else { item.get(name).and_then(Node::text) };
+        text.is_some_and(|text| expression.is_match(text.trim()))
+    };
+    if let (Some(_), true) = (create, !items.iter().any(is_match)) {
+        let mut element = untyped(pattern);
+        if !name.is_empty() {
+            element = Node::map();
+            set_field(&mut element, name, untyped(pattern));
+        }
+        items.push(element);
+    }
+    items.iter_mut().filter(|item| is_match(item)).try_for_each(|item| visit(item, rest, create, set))
+}

@@ -1,0 +1,96 @@
+//! Which objects a patch is for.
+
+use regex::Regex;
+
+use super::{kustomization::Selector, resource::Resource};
+
+/// The objects that a selector means, as indices. Patterns are anchored regular expressions.
+pub(super) fn select(resources: &[Resource], selector: &Selector) -> Result<Vec<usize>, String> {
+    let expression = |pattern: &str| -> Result<Option<Regex>, String> {
+        if pattern.is_empty() {
+            return Ok(None);
+        }
+        let anchored = Regex::new(&format!("^(?:{pattern})$"));
+        anchored.map(Some).map_err(|_| format!("target: {pattern:?} is no valid regular expression"))
+    };
+    let (group, version, kind) =
+        (expression(&selector.group)?, expression(&selector.version)?, expression(&selector.kind)?);
+    let (name, namespace) = (expression(&selector.name)?, expression(&selector.namespace)?);
+    let fits =
+        |expression: &Option<Regex>, text: &str| expression.as_ref().is_none_or(|expression| expression.is_match(text));
+    let mut found = Vec::new();
+    for (index, resource) in resources.iter().enumerate() {
+        let (current, original) = (resource.id(), resource.original_id());
+        let selected = fits(&kind, &current.gvk.kind)
+            && fits(&group, &current.gvk.group)
+            && fits(&version, &current.gvk.version)
+            && (fits(&name, &original.name) || fits(&name, &current.name))
+            && (fits(&namespace, original.effective_namespace()) || fits(&namespace, current.effective_namespace()))
+            && (selector.label_selector.is_empty()
+                || matches_labels(&resource.words("labels"), &selector.label_selector)?)
+            && (selector.annotation_selector.is_empty()
+                || matches_labels(&resource.words("annotations"), &selector.annotation_selector)?);
+        if selected {
+            found.push(index);
+        }
+    }
+    Ok(found)
+}
+
+/// A label selector in its text form: `a=b,c!=d,e in (f,g),h notin (i),j,!k`.
+pub(super) fn matches_labels(labels: &[(String, String)], selector: &str) -> Result<bool, String> {
+    for term in terms(selector) {
+        if !term_matches(labels, term.trim())
+            .ok_or_else(|| format!("selector {selector:?}: {term:?} cannot be read"))?
+        {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Splits at commas outside parentheses.
+fn terms(selector: &str) -> Vec<&str> {
+    let (mut found, mut begin, mut depth) = (Vec::new(), 0, 0);
+    for (at, letter) in selector.char_indices() {
+        match letter {
+            '(' => depth += 1,
+            ')' => depth -= 1,
+            ',' if depth == 0 => {
+                found.extend(selector.get(begin..at));
+                begin = at + 1;
+            }
+            _ => {}
+        }
+    }
+    found.extend(selector.get(begin..).filter(|rest| !rest.trim().is_empty()));
+    found
+}
+
+fn term_matches(labels: &[(String, String)], term: &str) -> Option<bool> {
+    let value = |key: &str| labels.iter().find(|(name, _)| name == key.trim()).map(|(_, value)| value.as_str());
+    if let Some(open) = term.find('(') {
+        let inner = term.get(open + 1..)?.strip_suffix(')')?;
+        let mut words = term.get(..open)?.split_whitespace();
+        let (key, operator) = (words.next()?, words.next()?);
+        let listed = value(key).is_some_and(|value| inner.split(',').any(|item| item.trim() == value));
+        return match operator {
+            "in" => Some(listed),
+            "notin" => Some(!listed),
+            _ => None,
+        };
+    }
+    if let Some((key, wanted)) = term.split_once("!=") {
+        return Some(value(key) != Some(wanted.trim()));
+    }
+    if let Some((key, wanted)) = term.split_once("==").or_else(|| term.split_once('=')) {
+        return Some(value(key) == Some(wanted.trim()));
+    }
+    if term.is_empty() || term.contains(char::is_whitespace) {
+        return None;
+    }
+    Some(match term.strip_prefix('!') {
+        Some(key) => value(key).is_none(),
+        None => value(term).is_some(),
+    })
+}

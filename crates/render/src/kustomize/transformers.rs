@@ -1,0 +1,475 @@
+//! What changes objects: each transformer is one step over all objects that have been accumulated.
+
+use std::{collections::HashSet, sync::Arc};
+
+use regex::Regex;
+
+use super::{
+    field_spec::{Create, FieldSpec, set_word},
+    hash, json_patch,
+    kustomization::{Image, ReplacementField, Replica, Selector},
+    loader, merge, replacements,
+    resource::{Gvk, Id, Resource, set_field, untyped},
+    schema::Schema,
+    selector::select,
+};
+use crate::goyaml::{Node, Scalar, Tag};
+
+/// One step.
+pub(super) struct Transformer {
+    pub(super) action: Action,
+    /// What the transformations annotation says about it.
+    pub(super) origin: Option<String>,
+}
+
+/// What a step does.
+pub(super) enum Action {
+    /// Patches that find their object by its id.
+    StrategicMerge(Vec<Resource>),
+    /// A patch with a target.
+    Targeted(Vec<Resource>, Selector),
+    /// A JSON patch for every selected object.
+    JsonPatch(Vec<json_patch::Operation>, Selector),
+    /// A JSON patch for one object, by its id.
+    JsonPatchById(Vec<json_patch::Operation>, Id),
+    Namespace {
+        namespace: String,
+        specs: Vec<FieldSpec>,
+        subjects: Subjects,
+        unset_only: bool,
+    },
+    Prefix(String, Vec<FieldSpec>),
+    Suffix(String, Vec<FieldSpec>),
+    Labels(Vec<(String, String)>, Vec<FieldSpec>),
+    Annotations(Vec<(String, String)>, Vec<FieldSpec>),
+    Replicas(Replica, Vec<FieldSpec>),
+    Image(Image, Vec<FieldSpec>),
+    Replacements(Vec<ReplacementField>),
+    Hash,
+}
+
+/// Which subjects of role bindings follow the namespace.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Subjects {
+    DefaultOnly,
+    AllServiceAccounts,
+    None,
+}
+
+/// A patch in text: either strategic (one or more objects) or a list of operations.
+pub(super) enum PatchText {
+    Strategic(Vec<Resource>),
+    Json(Vec<json_patch::Operation>),
+}
+
+/// Reads a patch of either kind.
+pub(super) fn parse_patch(path: &str, text: &[u8]) -> Result<PatchText, String> {
+    let strategic = loader::resources(path, text);
+    let json = std::str::from_utf8(text).map_err(|_| "is not UTF-8".to_owned()).and_then(json_patch::parse);
+    match (strategic, json) {
+        (Ok(patches), Err(_)) if !patches.is_empty() => Ok(PatchText::Strategic(patches)),
+        (_, Ok(operations)) => Ok(PatchText::Json(operations)),
+        (Ok(_), Err(_)) => Err("the patch is empty".to_owned()),
+        (Err(strategic), Err(json)) => {
+            Err(format!("is neither a strategic merge patch ({strategic}) nor a JSON patch ({json})"))
+        }
+    }
+}
+
+// === impl Transformer ===
+
+impl Transformer {
+    pub(super) fn new(action: Action) -> Self {
+        Self { action, origin: None }
+    }
+
+    /// Changes all objects; those that a patch deletes go away.
+    pub(super) fn apply(&self, resources: &mut Vec<Resource>, schema: &Arc<Schema>) -> Result<(), String> {
+        match &self.origin {
+            None => self.step(resources, schema),
+            Some(origin) => {
+                let before: Vec<(Id, Node)> =
+                    resources.iter().map(|resource| (resource.id(), resource.node.clone())).collect();
+                self.step(resources, schema)?;
+                for resource in resources {
+                    let known = before.iter().any(|(id, node)| *node == resource.node && *id == resource.id());
+                    if !known {
+                        resource.transformations.push_str(origin);
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn step(&self, resources: &mut Vec<Resource>, schema: &Arc<Schema>) -> Result<(), String> {
+        match &self.action {
+            Action::StrategicMerge(patches) => patches.iter().try_for_each(|patch| {
+                let index = find(resources, &patch.original_id())?;
+                patch_one(resources, index, patch, schema)
+            }),
+            Action::Targeted(patches, target) => {
+                let [patch] = patches.as_slice() else {
+                    return Err("a patch of several documents cannot have a target".to_owned());
+                };
+                patch_selected(resources, patch, target, schema)
+            }
+            Action::JsonPatch(operations, target) => {
+                for index in select(resources, target)? {
+                    if let Some(resource) = resources.get_mut(index) {
+                        resource.store_previous_id();
+                        patch_json(resource, operations)?;
+                    }
+                }
+                Ok(())
+            }
+            Action::JsonPatchById(operations, id) => {
+                let index = find(resources, id)?;
+                resources.get_mut(index).map_or(Ok(()), |resource| {
+                    resource.store_previous_id();
+                    patch_json(resource, operations)
+                })
+            }
+            Action::Namespace { namespace, specs, subjects, unset_only } => {
+                set_namespace(resources, namespace, specs, *subjects, *unset_only)
+            }
+            Action::Prefix(prefix, specs) => {
+                rename(resources, specs, prefix, "", |resource| resource.prefixes.push(prefix.clone()))
+            }
+            Action::Suffix(suffix, specs) => {
+                rename(resources, specs, "", suffix, |resource| resource.suffixes.push(suffix.clone()))
+            }
+            Action::Labels(words, specs) | Action::Annotations(words, specs) => {
+                resources.iter_mut().try_for_each(|resource| {
+                    let gvk = resource.gvk();
+                    for spec in specs.iter().filter(|spec| spec.selects(&gvk)) {
+                        spec.visit(&mut resource.node, Create::Map, &mut |node| {
+                            words.iter().try_for_each(|(key, value)| set_word(key, value)(node))
+                        })
+                        .map_err(|error| format!("{} {}: {error}", gvk.kind, resource.name()))?;
+                    }
+                    Ok(())
+                })
+            }
+            Action::Replicas(replica, specs) => set_replicas(resources, replica, specs),
+            Action::Image(image, specs) => set_image(resources, image, specs),
+            Action::Replacements(list) => {
+                list.iter().try_for_each(|replacement| replacements::replace(resources, replacement))
+            }
+            Action::Hash => resources.iter_mut().try_for_each(add_hash),
+        }
+    }
+}
+
+/// Gives an object the suffix that depends on its content, if it wants one.
+pub(super) fn add_hash(resource: &mut Resource) -> Result<(), String> {
+    if resource.needs_hash {
+        let suffix =
+            hash::suffix(resource).map_err(|error| format!("{} {}: {error}", resource.kind(), resource.name()))?;
+        resource.store_previous_id();
+        let name = format!("{}-{suffix}", resource.name());
+        resource.set_name(&name);
+    }
+    Ok(())
+}
+
+/// The one object that has or had an id.
+fn find(resources: &[Resource], id: &Id) -> Result<usize, String> {
+    let mut found = resources
+        .iter()
+        .enumerate()
+        .filter(|(_, resource)| resource.is_or_was_called(&id.name) && resource.ids().any(|own| own.matches(id)))
+        .map(|(index, _)| index);
+    let index = found.next().ok_or_else(|| format!("no object matches the patch for {}", id.describe()))?;
+    if found.next().is_some() {
+        return Err(format!("several objects match the patch for {}", id.describe()));
+    }
+    Ok(index)
+}
+
+fn patch_one(resources: &mut Vec<Resource>, index: usize, patch: &Resource, schema: &Schema) -> Result<(), String> {
+    let Some(resource) = resources.get_mut(index) else { return Ok(()) };
+    if !apply_patch(resource, patch, schema)? {
+        resources.remove(index);
+    }
+    Ok(())
+}
+
+fn patch_selected(
+    resources: &mut Vec<Resource>,
+    patch: &Resource,
+    target: &Selector,
+    schema: &Schema,
+) -> Result<(), String> {
+    let mut deleted = HashSet::new();
+    for index in select(resources, target)? {
+        let Some(resource) = resources.get_mut(index) else { continue };
+        let mut own = patch.clone();
+        own.node.set("apiVersion", Node::string(resource.api_version()));
+        if !apply_patch(resource, &own, schema)? {
+            deleted.insert(index);
+        }
+    }
+    let mut index = 0;
+    resources.retain(|_| {
+        index += 1;
+        !deleted.contains(&(index - 1))
+    });
+    Ok(())
+}
+
+/// `false`: the patch deletes the object.
+fn apply_patch(resource: &mut Resource, patch: &Resource, schema: &Schema) -> Result<bool, String> {
+    let id = resource.id();
+    if patch.allow_name_change || patch.allow_kind_change {
+        resource.store_previous_id();
+    }
+    let node = std::mem::take(&mut resource.node);
+    let merged = merge::strategic_merge(node, &patch.node, schema)
+        .map_err(|error| format!("patch for {}: {error}", id.describe()))?;
+    let Some(node) = merged else { return Ok(false) };
+    if matches!(&node, Node::Map(entries) if entries.is_empty()) {
+        return Ok(false);
+    }
+    resource.node = node;
+    if !patch.allow_kind_change {
+        resource.set_kind(&id.gvk.kind);
+    }
+    if !patch.allow_name_change {
+        resource.set_name(&id.name);
+    }
+    resource.set_namespace(&id.namespace);
+    Ok(true)
+}
+
+fn patch_json(resource: &mut Resource, operations: &[json_patch::Operation]) -> Result<(), String> {
+    // The original keeps notes in annotations, so that there always are some.
+    if !matches!(resource.node.get("metadata"), Some(Node::Map(_))) {
+        resource.node.set("metadata", Node::map());
+    }
+    if let Some(metadata) = resource.node.get_mut("metadata")
+        && metadata.get("annotations").is_none_or(Node::is_null)
+    {
+        metadata.set("annotations", Node::map());
+    }
+    let describe = resource.id().describe();
+    resource.node =
+        json_patch::apply(&resource.node, operations).map_err(|error| format!("JSON patch for {describe}: {error}"))?;
+    Ok(())
+}
+
+fn set_namespace(
+    resources: &mut [Resource],
+    namespace: &str,
+    specs: &[FieldSpec],
+    subjects: Subjects,
+    unset_only: bool,
+) -> Result<(), String> {
+    let set = |node: &mut Node| {
+        if let Node::Scalar(scalar) = node
+            && !(unset_only && !scalar.value.is_empty() && scalar.tag != Tag::Null)
+        {
+            *scalar = Scalar { style: scalar.style, ..Scalar::string(namespace) };
+        }
+        match node {
+            Node::Scalar(_) => Ok(()),
+            _ => Err("a namespace is no single word".to_owned()),
+        }
+    };
+    let of_metadata = FieldSpec::new("metadata/namespace", true);
+    for resource in resources.iter_mut() {
+        resource.store_previous_id();
+        let gvk = resource.gvk();
+        if !gvk.is_cluster_scoped() {
+            of_metadata.visit(&mut resource.node, Create::Scalar, &mut |node| set(node))?;
+        }
+        if matches!(gvk.kind.as_str(), "RoleBinding" | "ClusterRoleBinding")
+            && let Some(Node::List(list)) = resource.node.get_mut("subjects")
+        {
+            for subject in list {
+                let follows = match subjects {
+                    Subjects::None => false,
+                    Subjects::DefaultOnly => subject.get("name").and_then(Node::text) == Some("default"),
+                    Subjects::AllServiceAccounts => subject.get("kind").and_then(Node::text) == Some("ServiceAccount"),
+                };
+                let is_set = subject.get("namespace").and_then(Node::as_str).is_some_and(|own| !own.is_empty());
+                if follows && !(unset_only && is_set) {
+                    set_field(subject, "namespace", Node::string(namespace));
+                }
+            }
+        }
+        for spec in specs.iter().filter(|spec| spec.path != "metadata/namespace" && spec.selects(&gvk)) {
+            if spec.path == "metadata/name" && gvk.kind != "Namespace" {
+                continue;
+            }
+            spec.visit(&mut resource.node, Create::Scalar, &mut |node| set(node))?;
+        }
+    }
+    unique(resources)
+        .map_err(|id| format!("namespace {namespace:?} would give two objects the same id: {}", id.describe()))
+}
+
+/// Whether every id is there once; else the first that is not.
+pub(super) fn unique(resources: &[Resource]) -> Result<(), Id> {
+    let mut seen = HashSet::with_capacity(resources.len());
+    for resource in resources {
+        let key = resource.id().key();
+        if !seen.insert(key) {
+            return Err(resource.id());
+        }
+    }
+    Ok(())
+}
+
+/// Kinds whose names are not free.
+fn keeps_its_name(gvk: &Gvk) -> bool {
+    matches!(gvk.kind.as_str(), "CustomResourceDefinition" | "Namespace")
+        || gvk.kind == "APIService" && gvk.group == "apiregistration.k8s.io"
+}
+
+fn rename(
+    resources: &mut [Resource],
+    specs: &[FieldSpec],
+    prefix: &str,
+    suffix: &str,
+    note: impl Fn(&mut Resource),
+) -> Result<(), String> {
+    for resource in resources {
+        let original = resource.original_id();
+        if keeps_its_name(&original.gvk) {
+            continue;
+        }
+        for spec in specs.iter().filter(|spec| spec.selects(&original.gvk)) {
+            if spec.path == "metadata/name" {
+                note(resource);
+                if !(prefix.is_empty() && suffix.is_empty()) {
+                    resource.store_previous_id();
+                }
+            }
+            spec.visit(&mut resource.node, Create::Scalar, &mut |node| match node {
+                Node::Scalar(scalar) => {
+                    let name = format!("{prefix}{}{suffix}", scalar.value);
+                    *scalar = Scalar { style: scalar.style, ..Scalar::string(name) };
+                    Ok(())
+                }
+                _ => Err("a name is no single word".to_owned()),
+            })?;
+        }
+    }
+    Ok(())
+}
+
+fn set_replicas(resources: &mut [Resource], replica: &Replica, specs: &[FieldSpec]) -> Result<(), String> {
+    let mut found = false;
+    for spec in specs {
+        let wanted = spec.gvk();
+        for resource in resources.iter_mut() {
+            let is_meant = resource.is_or_was_called(&replica.name)
+                && resource.ids().any(|id| id.name == replica.name && id.gvk.is_selected(&wanted));
+            if !is_meant {
+                continue;
+            }
+            found = true;
+            if !spec.selects(&resource.gvk()) {
+                continue;
+            }
+            spec.visit(&mut resource.node, Create::Scalar, &mut |node| {
+                *node = Node::Scalar(Scalar {
+                    value: replica.count.to_string().into(),
+                    tag: Tag::Int,
+                    ..Scalar::default()
+                });
+                Ok(())
+            })?;
+        }
+    }
+    if found {
+        Ok(())
+    } else {
+        Err(format!("replicas: there is no object {:?} whose replicas can be set", replica.name))
+    }
+}
+
+fn set_image(resources: &mut [Resource], image: &Image, specs: &[FieldSpec]) -> Result<(), String> {
+    // The name goes into the expression as it is.
+    let pattern = format!("^{}(:[a-zA-Z0-9_.{{}}-]*)?(@sha256:[a-zA-Z0-9_.{{}}-]*)?$", image.name);
+    let expression =
+        Regex::new(&pattern).map_err(|_| format!("images: name {:?} is no valid regular expression", image.name))?;
+    for resource in resources.iter_mut() {
+        if resource.kind() == "CustomResourceDefinition" {
+            continue;
+        }
+        everywhere(&mut resource.node, image, &expression);
+        let gvk = resource.gvk();
+        for spec in specs.iter().filter(|spec| spec.selects(&gvk)) {
+            // The original would create the field; an empty image never matches, so it is only looked for.
+            spec.visit(&mut resource.node, Create::Nothing, &mut |node| {
+                update_image(node, image, &expression);
+                Ok(())
+            })
+            .map_err(|error| format!("images: {} {}: {error}", gvk.kind, resource.name()))?;
+        }
+    }
+    Ok(())
+}
+
+/// Every `image` in lists called `containers` or `initContainers`, wherever they are.
+fn everywhere(node: &mut Node, image: &Image, expression: &Regex) {
+    match node {
+        Node::Map(entries) => {
+            for (key, value) in entries {
+                everywhere(value, image, expression);
+                if let ("containers" | "initContainers", Node::List(items)) = (&*key.value, value) {
+                    items
+                        .iter_mut()
+                        .filter_map(|item| item.get_mut("image"))
+                        .for_each(|found| update_image(found, image, expression));
+                }
+            }
+        }
+        Node::List(items) => items.iter_mut().for_each(|item| everywhere(item, image, expression)),
+        Node::Scalar(_) => {}
+    }
+}
+
+fn update_image(node: &mut Node, image: &Image, expression: &Regex) {
+    let Node::Scalar(scalar) = node else { return };
+    if scalar.tag == Tag::Null || !expression.is_match(&scalar.value) {
+        return;
+    }
+    let (mut name, mut tag, mut digest) = split_image(&scalar.value);
+    if !image.new_name.is_empty() {
+        name = &image.new_name;
+    }
+    let suffixed;
+    if !image.new_tag.is_empty() || !image.digest.is_empty() {
+        (tag, digest) = (&image.new_tag, &image.digest);
+    } else if !image.tag_suffix.is_empty() {
+        suffixed = format!("{tag}{}", image.tag_suffix);
+        (tag, digest) = (&suffixed, "");
+    }
+    let mut text = name.to_owned();
+    for (separator, part) in [(':', tag), ('@', digest)] {
+        if !part.is_empty() {
+            text.push(separator);
+            text.push_str(part);
+        }
+    }
+    let style = scalar.style;
+    if let Node::Scalar(new) = untyped(&text) {
+        *scalar = Scalar { style, ..new };
+    }
+}
+
+/// Name, tag and digest. A colon in the host is no tag.
+fn split_image(image: &str) -> (&str, &str, &str) {
+    let host = image.find('/').unwrap_or(0);
+    let (rest, digest) = match image.get(host..).and_then(|path| path.find('@')) {
+        Some(at) => (image.get(..host + at).unwrap_or(image), image.get(host + at + 1..).unwrap_or_default()),
+        None => (image, ""),
+    };
+    match rest.get(host..).and_then(|path| path.find(':')) {
+        Some(at) => (rest.get(..host + at).unwrap_or(rest), rest.get(host + at + 1..).unwrap_or_default(), digest),
+        None => (rest, "", digest),
+    }
+}

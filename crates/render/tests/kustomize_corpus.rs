@@ -1,0 +1,107 @@
+//! Every case of the corpus gives the recorded output, byte for byte.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use lotse_render::{
+    MemoryTree,
+    kustomize::{BuildOptions, build},
+};
+
+/// Cases in which this differs from the original on purpose, with the reason.
+const DELIBERATE: [(&str, &str); 2] = [
+    ("case-insensitive-field", "a field in another case is a mistake, and is reported as one"),
+    ("smp-element-without-key", "the original loses every container with a name when one has none"),
+];
+
+/// How many differences are shown in full.
+const SHOWN: usize = 5;
+
+fn corpus() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus/kustomize")
+}
+
+fn load(directory: &Path, prefix: &str, tree: &mut MemoryTree) {
+    for entry in fs::read_dir(directory).unwrap() {
+        let entry = entry.unwrap();
+        let name = entry.file_name().into_string().unwrap();
+        let path = if prefix.is_empty() { name } else { format!("{prefix}/{name}") };
+        if entry.file_type().unwrap().is_dir() {
+            load(&entry.path(), &path, tree);
+        } else {
+            tree.insert(&path, fs::read(entry.path()).unwrap()).unwrap();
+        }
+    }
+}
+
+fn difference(expected: &str, found: &str) -> String {
+    let (expected, found): (Vec<_>, Vec<_>) = (expected.lines().collect(), found.lines().collect());
+    let at = expected.iter().zip(&found).take_while(|(a, b)| a == b).count();
+    let show = |lines: &[&str], sign: &str| {
+        lines.iter().skip(at).take(8).map(|line| format!("    {sign} {line}\n")).collect::<String>()
+    };
+    format!("  line {}:\n{}{}", at + 1, show(&expected, "-"), show(&found, "+"))
+}
+
+#[test]
+fn every_case_gives_the_recorded_output() {
+    for (name, reason) in DELIBERATE {
+        println!("differs on purpose: {name}: {reason}");
+    }
+    let only = std::env::var("CASE").ok();
+    let mut counts: BTreeMap<String, (usize, usize)> = BTreeMap::new();
+    let mut failures = Vec::new();
+    let mut names: Vec<String> = fs::read_dir(corpus())
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .filter(|entry| entry.file_type().unwrap().is_dir())
+        .map(|entry| entry.file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    for name in names {
+        if only.as_ref().is_some_and(|only| !name.starts_with(only.as_str())) {
+            continue;
+        }
+        let case = corpus().join(&name);
+        let mut tree = MemoryTree::default();
+        load(&case, "", &mut tree);
+        let root = fs::read_to_string(case.join("root")).unwrap();
+        let outcome = build(&tree, root.trim(), &BuildOptions::default());
+        let failure = match (fs::read_to_string(case.join("expected.yaml")), outcome) {
+            (Ok(expected), Ok(found)) => {
+                let found = String::from_utf8_lossy(&found).into_owned();
+                (expected != found).then(|| difference(&expected, &found))
+            }
+            (Ok(_), Err(error)) => Some(format!("  failed: {error}\n")),
+            (Err(_), Ok(found)) => {
+                let why = fs::read_to_string(case.join("expected-error.txt")).unwrap();
+                Some(format!("  must fail ({}) but gives\n{}", why.trim(), String::from_utf8_lossy(&found)))
+            }
+            (Err(_), Err(_)) => None,
+        };
+        let category = name.split('-').next().unwrap().to_owned();
+        let count = counts.entry(category).or_default();
+        count.1 += 1;
+        match failure {
+            None => count.0 += 1,
+            Some(_) if DELIBERATE.iter().any(|(case, _)| *case == name) => count.0 += 1,
+            Some(failure) => failures.push((name, failure)),
+        }
+    }
+    let (passed, total) = counts.values().fold((0, 0), |sum, count| (sum.0 + count.0, sum.1 + count.1));
+    for (category, (passed, total)) in &counts {
+        println!("{category:14} {passed:4} / {total}");
+    }
+    println!("all            {passed:4} / {total}");
+    let shown = if only.is_some() { 100 } else { SHOWN };
+    for (name, failure) in failures.iter().take(shown) {
+        println!("{name}\n{failure}");
+    }
+    let names: Vec<&str> = failures.iter().map(|(name, _)| name.as_str()).collect();
+    assert!(names.is_empty(), "{} cases differ: {names:?}", names.len());
+}
