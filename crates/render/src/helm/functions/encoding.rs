@@ -1,0 +1,307 @@
+//! JSON, YAML, TOML, base64 and base32, from and to values.
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+
+use super::{Function, Outcome, Parameter::{Any, String}, arguments, fixed, toml};
+use crate::{
+    goyaml::{self, Dialect, EmitStyle},
+    helm::{failure::Failure, strconv, template::evaluate::Evaluator, value::{Element, Kind, MAX_VALUE_DEPTH, Map, Text, Value, text}},
+};
+
+pub(super) const FUNCTIONS: &[Function] = &[
+    fixed("toJson", &[Any], |evaluator, given| or_empty(json(evaluator, given, true, false))),
+    fixed("mustToJson", &[Any], |evaluator, given| json(evaluator, given, true, false)),
+    fixed("toPrettyJson", &[Any], |evaluator, given| or_empty(json(evaluator, given, true, true))),
+    fixed("mustToPrettyJson", &[Any], |evaluator, given| json(evaluator, given, true, true)),
+    fixed("toRawJson", &[Any], |evaluator, given| json(evaluator, given, false, false)),
+    fixed("mustToRawJson", &[Any], |evaluator, given| json(evaluator, given, false, false)),
+    fixed("fromJson", &[String], |_, given| {
+        Ok(match parse_json(arguments::bytes(given, 0)) {
+            Ok(Value::Map(map)) => Value::Map(map),
+            Ok(Value::Nil) => Value::Map(Map::nil()),
+            Ok(other) => error_map(&not_a(&other, "map[string]interface {}")),
+            Err(message) => error_map(&message),
+        })
+    }),
+    fixed("fromJsonArray", &[String], |_, given| {
+        Ok(match parse_json(arguments::bytes(given, 0)) {
+            Ok(Value::List(list)) => Value::List(list),
+            Ok(Value::Nil) => Value::nil_list(Element::Any),
+            Ok(other) => Value::list(vec![not_a(&other, "[]interface {}").into()]),
+            Err(message) => Value::list(vec![message.into()]),
+        })
+    }),
+    fixed("mustFromJson", &[String], |_, given| parse_json(arguments::bytes(given, 0)).map_err(Failure::from)),
+    fixed("toYaml", &[Any], |evaluator, given| or_empty(yaml(evaluator, given))),
+    fixed("mustToYaml", &[Any], yaml),
+    fixed("toYamlPretty", &[Any], |evaluator, given| or_empty(pretty_yaml(evaluator, given))),
+    fixed("fromYaml", &[String], |_, given| {
+        Ok(match parse_yaml(arguments::bytes(given, 0)) {
+            Ok(Value::Map(map)) => Value::Map(map),
+            Ok(Value::Nil) => Value::Map(Map::nil()),
+            Ok(other) => error_map(&format!("error unmarshaling JSON: while decoding JSON: {}", not_a(&other, "map[string]interface {}"))),
+            Err(message) => error_map(&message),
+        })
+    }),
+    fixed("fromYamlArray", &[String], |_, given| {
+        Ok(match parse_yaml(arguments::bytes(given, 0)) {
+            Ok(Value::List(list)) => Value::List(list),
+            Ok(Value::Nil) => Value::nil_list(Element::Any),
+            Ok(other) => {
+                Value::list(vec![format!("error unmarshaling JSON: while decoding JSON: {}", not_a(&other, "[]interface {}")).into()])
+            }
+            Err(message) => Value::list(vec![message.into()]),
+        })
+    }),
+    fixed("toToml", &[Any], |evaluator, given| {
+        let value = exact(evaluator, &arguments::any(given, 0), MAX_VALUE_DEPTH)?;
+        Ok(toml::encode(&value).unwrap_or_else(|message| message).into())
+    }),
+    fixed("fromToml", &[String], |_, given| Ok(toml::decode(&arguments::text(given, 0)).unwrap_or_else(|message| error_map(&message)))),
+    fixed("b64enc", &[String], |_, given| Ok(STANDARD.encode(arguments::bytes(given, 0)).into())),
+    fixed("b64dec", &[String], |_, given| {
+        let input: Vec<u8> = arguments::bytes(given, 0).iter().copied().filter(|byte| !matches!(byte, b'\r' | b'\n')).collect();
+        Ok(match STANDARD.decode(&input) {
+            Ok(bytes) => bytes.into(),
+            Err(_) => format!("illegal base64 data at input byte {}", bad_base64(&input)).into(),
+        })
+    }),
+    fixed("b32enc", &[String], |_, given| Ok(base32_encode(arguments::bytes(given, 0)).into())),
+    fixed("b32dec", &[String], |_, given| {
+        Ok(base32_decode(arguments::bytes(given, 0)).map_or_else(|at| format!("illegal base32 data at input byte {at}").into(), Value::from))
+    }),
+];
+
+/// Errors of encoding vanish in Helm's plain functions; limits never do.
+fn or_empty(outcome: Outcome) -> Outcome {
+    match outcome {
+        Err(failure) if !failure.limit => Ok("".into()),
+        other => other,
+    }
+}
+
+fn error_map(message: &str) -> Value {
+    Value::map([(text("Error"), Value::from(message))].into())
+}
+
+fn not_a(value: &Value, wanted: &str) -> std::string::String {
+    let found = match value.kind() {
+        Kind::Bool => "bool",
+        Kind::Float => "number",
+        Kind::String => "string",
+        Kind::Slice => "array",
+        _ => "object",
+    };
+    format!("json: cannot unmarshal {found} into Go value of type {wanted}")
+}
+
+/// The value as `encoding/json` sees it, numbers exactly as they are.
+pub(super) fn exact(evaluator: &mut Evaluator<'_>, value: &Value, depth: usize) -> Result<goyaml::Value, Failure> {
+    if depth == 0 {
+        return Err(Failure::limit("a value is nested too deep to be encoded"));
+    }
+    evaluator.spend(1)?;
+    Ok(match value {
+        Value::Invalid | Value::Nil => goyaml::Value::Null,
+        Value::Bool(value) => goyaml::Value::Bool(*value),
+        Value::Uint64(number) => i64::try_from(*number).map_or(goyaml::Value::Uint(*number), goyaml::Value::Int),
+        Value::Float(number) => goyaml::Value::Float(*number),
+        Value::Complex(..) => return Err(Failure::new("json: unsupported type: complex128")),
+        Value::String(content) => goyaml::Value::String(Text::clone(content)),
+        Value::Bytes(content) => goyaml::Value::string(STANDARD.encode(content)),
+        Value::List(list) if list.nil => goyaml::Value::Null,
+        Value::List(list) => {
+            let items: Result<Vec<_>, Failure> = list.items.iter().map(|item| exact(evaluator, item, depth - 1)).collect();
+            goyaml::Value::List(items?)
+        }
+        Value::Map(map) if map.is_nil() => goyaml::Value::Null,
+        Value::Map(map) => {
+            let mut out = goyaml::Map::with_capacity(map.len());
+            for (key, item) in map.entries().iter() {
+                out.insert(Text::clone(key), exact(evaluator, item, depth - 1)?);
+            }
+            goyaml::Value::Map(out)
+        }
+        Value::Time(time) => goyaml::Value::string(time.format("2006-01-02T15:04:05.999999999Z07:00")),
+        Value::Object(object) if object.as_version().is_some() => goyaml::Value::String(object.string().unwrap_or_else(|| text(""))),
+        Value::Object(object) => match object.items() {
+            Some(items) => {
+                let items: Result<Vec<_>, Failure> = items.iter().map(|item| exact(evaluator, item, depth - 1)).collect();
+                goyaml::Value::List(items?)
+            }
+            None => {
+                let is_map = object.kind() == Kind::Map;
+                let mut out = goyaml::Map::new();
+                for (_, name, item) in object.members() {
+                    if is_map || (!name.is_empty() && item.truth()) {
+                        out.insert(name, exact(evaluator, &item, depth - 1)?);
+                    }
+                }
+                goyaml::Value::Map(out)
+            }
+        },
+        other => goyaml::Value::Int(other.as_integer().and_then(|number| i64::try_from(number).ok()).unwrap_or_default()),
+    })
+}
+
+fn json(evaluator: &mut Evaluator<'_>, given: &[Value], escape: bool, pretty: bool) -> Outcome {
+    let value = exact(evaluator, &arguments::any(given, 0), MAX_VALUE_DEPTH)?;
+    let compact = goyaml::to_json(&value, escape).map_err(|error| Failure::new(error.to_string()))?;
+    Ok(if pretty { indent_json(&compact) } else { compact }.into())
+}
+
+/// `json.Indent` with two spaces.
+fn indent_json(compact: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(compact.len() * 2);
+    let mut depth = 0_usize;
+    let mut in_string = false;
+    let mut escaped = false;
+    let line = |out: &mut Vec<u8>, depth: usize| {
+        out.push(b'\n');
+        out.resize(out.len() + depth * 2, b' ');
+    };
+    for (index, byte) in compact.iter().enumerate() {
+        if in_string {
+            out.push(*byte);
+            in_string = escaped || *byte != b'"';
+            escaped = *byte == b'\\' && !escaped;
+            continue;
+        }
+        let next = compact.get(index + 1);
+        match byte {
+            b'{' | b'[' => {
+                out.push(*byte);
+                depth += 1;
+                if !matches!(next, Some(b'}' | b']')) {
+                    line(&mut out, depth);
+                }
+            }
+            b'}' | b']' => {
+                depth = depth.saturating_sub(1);
+                if !matches!(index.checked_sub(1).and_then(|before| compact.get(before)), Some(b'{' | b'[')) {
+                    line(&mut out, depth);
+                }
+                out.push(*byte);
+            }
+            b',' => {
+                out.push(b',');
+                line(&mut out, depth);
+            }
+            b':' => out.extend_from_slice(b": "),
+            other => {
+                in_string = *other == b'"';
+                out.push(*other);
+            }
+        }
+    }
+    out
+}
+
+/// Whole floats become integers, as they do on the way through JSON.
+fn through_json(value: &mut goyaml::Value) -> Result<(), Failure> {
+    match value {
+        goyaml::Value::Float(number) if !number.is_finite() => return Err(Failure::new("json: unsupported value")),
+        goyaml::Value::Float(number) if number.fract() == 0.0 && number.abs() < 1e21 => {
+            let written = strconv::json_float(*number);
+            if let Ok(whole) = written.parse::<i64>() {
+                *value = goyaml::Value::Int(whole);
+            } else if let Ok(whole) = written.parse::<u64>() {
+                *value = goyaml::Value::Uint(whole);
+            }
+        }
+        goyaml::Value::String(content) if std::str::from_utf8(content).is_err() => {
+            *value = goyaml::Value::string(std::string::String::from_utf8_lossy(content).as_bytes());
+        }
+        goyaml::Value::List(items) => items.iter_mut().try_for_each(through_json)?,
+        goyaml::Value::Map(map) => map.values_mut().try_for_each(through_json)?,
+        _ => {}
+    }
+    Ok(())
+}
+
+fn yaml(evaluator: &mut Evaluator<'_>, given: &[Value]) -> Outcome {
+    let mut value = exact(evaluator, &arguments::any(given, 0), MAX_VALUE_DEPTH)?;
+    through_json(&mut value)?;
+    emit(&value, EmitStyle::V2)
+}
+
+fn pretty_yaml(evaluator: &mut Evaluator<'_>, given: &[Value]) -> Outcome {
+    let value = exact(evaluator, &arguments::any(given, 0), MAX_VALUE_DEPTH)?;
+    emit(&value, EmitStyle::V3)
+}
+
+fn emit(value: &goyaml::Value, style: EmitStyle) -> Outcome {
+    let mut out = goyaml::emit(value, style);
+    if out.last() == Some(&b'\n') {
+        out.pop();
+    }
+    Ok(out.into())
+}
+
+/// JSON as Go reads it into `interface{}`.
+fn parse_json(input: &[u8]) -> Result<Value, std::string::String> {
+    if super::strings::trim(input).is_empty() {
+        return Err("unexpected end of JSON input".to_owned());
+    }
+    goyaml::from_json(input).map(|value| from_yaml(&value)).map_err(|error| error.message)
+}
+
+/// The first document of a YAML text, through JSON.
+fn parse_yaml(input: &[u8]) -> Result<Value, std::string::String> {
+    let documents = goyaml::parse_documents(input, Dialect::V2).map_err(|error| format!("error converting YAML to JSON: yaml: {error}"))?;
+    Ok(documents.first().map_or(Value::Nil, from_yaml))
+}
+
+/// What YAML becomes in templates: every number a float.
+pub(crate) fn from_yaml(value: &goyaml::Value) -> Value {
+    match value {
+        goyaml::Value::Null => Value::Nil,
+        goyaml::Value::Bool(value) => Value::Bool(*value),
+        goyaml::Value::Int(number) => Value::Float(*number as f64),
+        goyaml::Value::Uint(number) => Value::Float(*number as f64),
+        goyaml::Value::Float(number) => Value::Float(*number),
+        goyaml::Value::String(content) => Value::String(Text::clone(content)),
+        goyaml::Value::List(items) => Value::list(items.iter().map(from_yaml).collect()),
+        goyaml::Value::Map(map) => Value::map(map.iter().map(|(key, item)| (Text::clone(key), from_yaml(item))).collect()),
+    }
+}
+
+/// Where Go finds the first byte that is no base64.
+fn bad_base64(input: &[u8]) -> usize {
+    let is_digit = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
+    input.iter().position(|byte| !is_digit(byte)).unwrap_or(input.len())
+}
+
+const BASE32: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+
+fn base32_encode(input: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(input.len().div_ceil(5) * 8);
+    for chunk in input.chunks(5) {
+        let value = (0..5).fold(0_u64, |value, index| value << 8 | u64::from(chunk.get(index).copied().unwrap_or_default()));
+        let digits = (chunk.len() * 8).div_ceil(5);
+        for index in 0..8 {
+            let digit = usize::try_from(value >> (35 - index * 5) & 31).unwrap_or_default();
+            out.push(if index < digits { BASE32.get(digit).copied().unwrap_or(b'A') } else { b'=' });
+        }
+    }
+    out
+}
+
+fn base32_decode(input: &[u8]) -> Result<Vec<u8>, usize> {
+    let clean: Vec<u8> = input.iter().copied().filter(|byte| !matches!(byte, b'\r' | b'\n')).collect();
+    if clean.len() % 8 != 0 {
+        return Err(clean.len());
+    }
+    let mut out = Vec::new();
+    for (block, chunk) in clean.chunks(8).enumerate() {
+        let digits = chunk.iter().position(|byte| *byte == b'=').unwrap_or(8);
+        let mut value = 0_u64;
+        for (index, byte) in chunk.iter().enumerate() {
+            let digit = if index < digits { BASE32.iter().position(|known| known == byte) } else { (*byte == b'=').then_some(0) };
+            value = value << 5 | digit.ok_or(block * 8 + index)? as u64;
+        }
+        let bytes = value.to_be_bytes();
+        out.extend_from_slice(bytes.get(3..3 + digits * 5 / 8).unwrap_or_default());
+    }
+    Ok(out)
+}

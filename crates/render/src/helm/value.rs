@@ -1,0 +1,413 @@
+//! The values that templates work with: Go's, as far as templates can tell them apart.
+//!
+//! Strings are bytes. Maps are shared references with in-place changes; lists never change after they were made.
+
+use std::{
+    cell::{Ref, RefCell},
+    collections::BTreeMap,
+    rc::Rc,
+    sync::Arc,
+};
+
+use super::{functions::dates::Time, object::Object};
+
+/// A Go string: any bytes.
+pub(crate) type Text = Arc<[u8]>;
+
+/// The entries of a map, in the order in which Go's templates visit them.
+pub(crate) type Entries = BTreeMap<Text, Value>;
+
+/// A value with the Go type that decides how it prints, compares and is accepted by functions.
+#[derive(Clone)]
+pub(crate) enum Value {
+    /// No value at all: Go's zero `reflect.Value`. Fields of it are again no value.
+    Invalid,
+    /// A nil `interface{}`, e.g. a missing key. Fields of it are an error.
+    Nil,
+    /// `bool`
+    Bool(bool),
+    /// `int`
+    Int(i64),
+    /// `int64`
+    Int64(i64),
+    /// `int32`, e.g. a rune
+    Int32(i32),
+    /// `uint8`, e.g. a byte of a string
+    Uint8(u8),
+    /// `uint64`
+    Uint64(u64),
+    /// `float64`
+    Float(f64),
+    /// `complex128`
+    Complex(f64, f64),
+    /// `string`
+    String(Text),
+    /// `[]byte`
+    Bytes(Text),
+    /// A slice.
+    List(Rc<List>),
+    /// A map with string keys.
+    Map(Map),
+    /// `time.Time`
+    Time(Rc<Time>),
+    /// `time.Duration`, in nanoseconds
+    Duration(i64),
+    /// Anything with methods or fixed fields.
+    Object(Rc<dyn Object>),
+}
+
+/// What the elements of a slice, or the values of a map, are declared as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Element {
+    /// `interface {}`
+    Any,
+    /// `string`
+    String,
+    /// `int`
+    Int,
+    /// `[]interface {}`
+    List,
+    /// `map[string]interface {}`
+    Map,
+}
+
+/// A slice.
+pub(crate) struct List {
+    pub(crate) element: Element,
+    /// Go's nil slice: `null` in JSON.
+    pub(crate) nil: bool,
+    pub(crate) items: Vec<Value>,
+}
+
+/// A shared map.
+#[derive(Clone)]
+pub(crate) struct Map(Rc<MapCell>);
+
+struct MapCell {
+    element: Element,
+    /// A nil map: reads as empty, refuses writes.
+    nil: bool,
+    entries: RefCell<Entries>,
+}
+
+/// Kinds as Go's `reflect` names them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Invalid,
+    Bool,
+    Int,
+    Uint,
+    Float,
+    Complex,
+    String,
+    Slice,
+    Map,
+    Struct,
+    Pointer,
+}
+
+// === impl Element ===
+
+impl Element {
+    pub(crate) fn type_name(self) -> &'static str {
+        match self {
+            Element::Any => "interface {}",
+            Element::String => "string",
+            Element::Int => "int",
+            Element::List => "[]interface {}",
+            Element::Map => "map[string]interface {}",
+        }
+    }
+}
+
+// === impl Map ===
+
+impl Map {
+    pub(crate) fn new(entries: Entries) -> Map {
+        Map::typed(Element::Any, entries)
+    }
+
+    pub(crate) fn typed(element: Element, entries: Entries) -> Map {
+        Map(Rc::new(MapCell { element, nil: false, entries: RefCell::new(entries) }))
+    }
+
+    /// Go's nil map.
+    pub(crate) fn nil() -> Map {
+        Map(Rc::new(MapCell { element: Element::Any, nil: true, entries: RefCell::default() }))
+    }
+
+    pub(crate) fn element(&self) -> Element {
+        self.0.element
+    }
+
+    pub(crate) fn is_nil(&self) -> bool {
+        self.0.nil
+    }
+
+    pub(crate) fn entries(&self) -> Ref<'_, Entries> {
+        self.0.entries.borrow()
+    }
+
+    pub(crate) fn get(&self, key: &[u8]) -> Option<Value> {
+        self.0.entries.borrow().get(key).cloned()
+    }
+
+    /// Sets an entry; `false` for a nil map.
+    pub(crate) fn insert(&self, key: Text, value: Value) -> bool {
+        if self.0.nil {
+            return false;
+        }
+        self.0.entries.borrow_mut().insert(key, value);
+        true
+    }
+
+    pub(crate) fn remove(&self, key: &[u8]) {
+        self.0.entries.borrow_mut().remove(key);
+    }
+
+    /// Empties the map, which breaks reference cycles through it.
+    pub(crate) fn clear(&self) {
+        let taken = std::mem::take(&mut *self.0.entries.borrow_mut());
+        drop(taken);
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.entries.borrow().len()
+    }
+
+    pub(crate) fn same(&self, other: &Map) -> bool {
+        Rc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+// === impl Value ===
+
+/// A [`Text`] of anything that has bytes.
+pub(crate) fn text(content: impl AsRef<[u8]>) -> Text {
+    Arc::from(content.as_ref())
+}
+
+impl Value {
+    pub(crate) fn string(content: impl AsRef<[u8]>) -> Value {
+        Value::String(text(content))
+    }
+
+    /// `[]interface {}`
+    pub(crate) fn list(items: Vec<Value>) -> Value {
+        Value::List(Rc::new(List { element: Element::Any, nil: false, items }))
+    }
+
+    /// `[]string`
+    pub(crate) fn strings<T: AsRef<[u8]>>(items: impl IntoIterator<Item = T>) -> Value {
+        let items = items.into_iter().map(Value::string).collect();
+        Value::List(Rc::new(List { element: Element::String, nil: false, items }))
+    }
+
+    pub(crate) fn typed_list(element: Element, items: Vec<Value>) -> Value {
+        Value::List(Rc::new(List { element, nil: false, items }))
+    }
+
+    /// Go's nil slice.
+    pub(crate) fn nil_list(element: Element) -> Value {
+        Value::List(Rc::new(List { element, nil: true, items: Vec::new() }))
+    }
+
+    /// `map[string]interface {}`
+    pub(crate) fn map(entries: Entries) -> Value {
+        Value::Map(Map::new(entries))
+    }
+
+    pub(crate) fn is_nil(&self) -> bool {
+        matches!(self, Value::Nil | Value::Invalid)
+    }
+
+    /// The value as it comes out of a pipeline: a nil interface becomes no value.
+    pub(crate) fn unwrapped(self) -> Value {
+        if matches!(self, Value::Nil) { Value::Invalid } else { self }
+    }
+
+    pub(crate) fn kind(&self) -> Kind {
+        match self {
+            Value::Invalid | Value::Nil => Kind::Invalid,
+            Value::Bool(_) => Kind::Bool,
+            Value::Int(_) | Value::Int64(_) | Value::Int32(_) | Value::Duration(_) => Kind::Int,
+            Value::Uint8(_) | Value::Uint64(_) => Kind::Uint,
+            Value::Float(_) => Kind::Float,
+            Value::Complex(..) => Kind::Complex,
+            Value::String(_) => Kind::String,
+            Value::Bytes(_) | Value::List(_) => Kind::Slice,
+            Value::Map(_) => Kind::Map,
+            Value::Time(_) => Kind::Struct,
+            Value::Object(object) => object.kind(),
+        }
+    }
+
+    /// As `kindOf` prints it.
+    pub(crate) fn kind_name(&self) -> &'static str {
+        match self {
+            Value::Int(_) => "int",
+            Value::Int64(_) | Value::Duration(_) => "int64",
+            Value::Int32(_) => "int32",
+            Value::Uint8(_) => "uint8",
+            Value::Uint64(_) => "uint64",
+            other => match other.kind() {
+                Kind::Invalid => "invalid",
+                Kind::Bool => "bool",
+                Kind::Int => "int",
+                Kind::Uint => "uint",
+                Kind::Float => "float64",
+                Kind::Complex => "complex128",
+                Kind::String => "string",
+                Kind::Slice => "slice",
+                Kind::Map => "map",
+                Kind::Struct => "struct",
+                Kind::Pointer => "ptr",
+            },
+        }
+    }
+
+    /// As `%T` prints it.
+    pub(crate) fn type_name(&self) -> String {
+        match self {
+            Value::Invalid | Value::Nil => "<nil>".to_owned(),
+            Value::Bytes(_) => "[]uint8".to_owned(),
+            Value::List(list) => format!("[]{}", list.element.type_name()),
+            Value::Map(map) => format!("map[string]{}", map.element().type_name()),
+            Value::Time(_) => "time.Time".to_owned(),
+            Value::Duration(_) => "time.Duration".to_owned(),
+            Value::Object(object) => object.type_name().to_owned(),
+            other => other.kind_name().to_owned(),
+        }
+    }
+
+    /// Go's truth of a value in `if`, `and`, `not`.
+    pub(crate) fn truth(&self) -> bool {
+        match self {
+            Value::Invalid | Value::Nil => false,
+            Value::Bool(value) => *value,
+            Value::Int(value) | Value::Int64(value) | Value::Duration(value) => *value != 0,
+            Value::Int32(value) => *value != 0,
+            Value::Uint8(value) => *value != 0,
+            Value::Uint64(value) => *value != 0,
+            Value::Float(value) => *value != 0.0,
+            Value::Complex(real, imaginary) => *real != 0.0 || *imaginary != 0.0,
+            Value::String(text) | Value::Bytes(text) => !text.is_empty(),
+            Value::List(list) => !list.items.is_empty(),
+            Value::Map(map) => map.len() > 0,
+            Value::Time(_) => true,
+            Value::Object(object) => object.truth(),
+        }
+    }
+
+    /// The number when it is of an integer type.
+    pub(crate) fn as_integer(&self) -> Option<i128> {
+        match self {
+            Value::Int(value) | Value::Int64(value) | Value::Duration(value) => Some((*value).into()),
+            Value::Int32(value) => Some((*value).into()),
+            Value::Uint8(value) => Some((*value).into()),
+            Value::Uint64(value) => Some((*value).into()),
+            _ => None,
+        }
+    }
+
+    /// The elements of a slice.
+    pub(crate) fn as_items(&self) -> Option<Vec<Value>> {
+        match self {
+            Value::List(list) => Some(list.items.clone()),
+            Value::Bytes(bytes) => Some(bytes.iter().map(|byte| Value::Uint8(*byte)).collect()),
+            Value::Object(object) => object.items(),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn as_bytes(&self) -> Option<&[u8]> {
+        match self {
+            Value::String(text) => Some(text),
+            _ => None,
+        }
+    }
+}
+
+impl From<bool> for Value {
+    fn from(value: bool) -> Value {
+        Value::Bool(value)
+    }
+}
+
+impl From<&str> for Value {
+    fn from(value: &str) -> Value {
+        Value::string(value)
+    }
+}
+
+impl From<String> for Value {
+    fn from(value: String) -> Value {
+        Value::string(value)
+    }
+}
+
+impl From<Vec<u8>> for Value {
+    fn from(value: Vec<u8>) -> Value {
+        Value::String(Arc::from(value))
+    }
+}
+
+impl From<Map> for Value {
+    fn from(value: Map) -> Value {
+        Value::Map(value)
+    }
+}
+
+/// What JSON becomes in Go's `interface {}`: every number a `float64`.
+impl From<&serde_json::Value> for Value {
+    fn from(json: &serde_json::Value) -> Value {
+        match json {
+            serde_json::Value::Null => Value::Nil,
+            serde_json::Value::Bool(value) => Value::Bool(*value),
+            serde_json::Value::Number(number) => Value::Float(number.as_f64().unwrap_or(f64::NAN)),
+            serde_json::Value::String(value) => Value::string(value),
+            serde_json::Value::Array(items) => Value::list(items.iter().map(Value::from).collect()),
+            serde_json::Value::Object(fields) => {
+                Value::map(fields.iter().map(|(key, value)| (text(key), Value::from(value))).collect())
+            }
+        }
+    }
+}
+
+/// Whether two values are the same all the way down (Go's `reflect.DeepEqual`): types count.
+pub(crate) fn deep_equal(left: &Value, right: &Value, depth: usize) -> bool {
+    if depth == 0 {
+        return false;
+    }
+    match (left, right) {
+        (Value::Invalid | Value::Nil, Value::Invalid | Value::Nil) => true,
+        (Value::Bool(a), Value::Bool(b)) => a == b,
+        (Value::Int(a), Value::Int(b)) | (Value::Int64(a), Value::Int64(b)) | (Value::Duration(a), Value::Duration(b)) => a == b,
+        (Value::Int32(a), Value::Int32(b)) => a == b,
+        (Value::Uint8(a), Value::Uint8(b)) => a == b,
+        (Value::Uint64(a), Value::Uint64(b)) => a == b,
+        (Value::Float(a), Value::Float(b)) => a == b,
+        (Value::Complex(a, b), Value::Complex(c, d)) => a == c && b == d,
+        (Value::String(a), Value::String(b)) | (Value::Bytes(a), Value::Bytes(b)) => a == b,
+        (Value::List(a), Value::List(b)) => {
+            a.element == b.element
+                && a.items.len() == b.items.len()
+                && a.items.iter().zip(&b.items).all(|(a, b)| deep_equal(a, b, depth - 1))
+        }
+        (Value::Map(a), Value::Map(b)) => {
+            if a.same(b) {
+                return true;
+            }
+            let (a_entries, b_entries) = (a.entries(), b.entries());
+            a.element() == b.element()
+                && a_entries.len() == b_entries.len()
+                && a_entries.iter().zip(b_entries.iter()).all(|((ka, va), (kb, vb))| ka == kb && deep_equal(va, vb, depth - 1))
+        }
+        (Value::Time(a), Value::Time(b)) => a == b,
+        (Value::Object(a), Value::Object(b)) => Rc::ptr_eq(a, b) || (a.type_name() == b.type_name() && a.string() == b.string()),
+        _ => false,
+    }
+}
+
+/// How deep values may be nested before comparing, copying or printing them gives up.
+pub(crate) const MAX_VALUE_DEPTH: usize = 1000;
