@@ -6,6 +6,7 @@
 mod directory;
 mod error;
 pub mod goyaml;
+pub mod helm;
 pub mod kustomize;
 mod tree;
 pub mod yaml;

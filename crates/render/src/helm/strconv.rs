@@ -167,7 +167,8 @@ fn general_form(absolute: f64, format: u8, precision: Option<usize>) -> String {
             }
             let count = i32::try_from(number.digits.len()).unwrap_or(i32::MAX);
             let wanted = i32::try_from(precision).unwrap_or(i32::MAX);
-            (number, if wanted > count && count > number.exponent { count } else { wanted })
+            let precision = if wanted > count && count > number.exponent { count } else { wanted };
+            (number, precision)
         }
     };
     if number.exponent < -4 || number.exponent >= threshold {
@@ -240,7 +241,7 @@ pub(crate) fn quote_with(input: &[u8], quote: char, ascii: bool) -> Vec<u8> {
     let mut buffer = [0; 4];
     out.extend_from_slice(quote.encode_utf8(&mut buffer).as_bytes());
     let mut rest = input;
-    while let Some((character, length)) = super::template_decode(rest) {
+    while let Some((character, length)) = super::template::decode(rest) {
         if length == 1 && character == char::REPLACEMENT_CHARACTER {
             out.extend_from_slice(format!("\\x{:02x}", rest.first().copied().unwrap_or_default()).as_bytes());
         } else {

@@ -3,7 +3,7 @@
 use crate::helm::{
     failure::Failure,
     strconv,
-    template_decode,
+    template::decode,
     value::{Kind, MAX_VALUE_DEPTH, Text, Value},
 };
 
@@ -271,7 +271,7 @@ impl Printer {
         let Some(precision) = self.flags.precision else { return content };
         let mut end = 0;
         for _ in 0..precision {
-            match template_decode(content.get(end..).unwrap_or_default()) {
+            match decode(content.get(end..).unwrap_or_default()) {
                 Some((_, length)) => end += length,
                 None => break,
             }
@@ -311,7 +311,7 @@ impl Printer {
 pub(super) fn rune_count(content: &[u8]) -> usize {
     let mut count = 0;
     let mut rest = content;
-    while let Some((_, length)) = template_decode(rest) {
+    while let Some((_, length)) = decode(rest) {
         count += 1;
         rest = rest.get(length..).unwrap_or_default();
     }

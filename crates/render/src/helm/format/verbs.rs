@@ -1,7 +1,7 @@
 //! Reads a format: flags, widths, precisions, argument indexes.
 
 use super::printer::{Flags, Printer};
-use crate::helm::{failure::Failure, template_decode, value::Value};
+use crate::helm::{failure::Failure, template::decode, value::Value};
 
 /// Widths and precisions above are refused, as in Go.
 const MAX_NUMBER: i64 = 1_000_000;
@@ -117,7 +117,7 @@ impl Reader<'_> {
         if !self.after_index {
             self.index();
         }
-        let Some((verb, length)) = template_decode(self.format.get(self.position..).unwrap_or_default()) else {
+        let Some((verb, length)) = decode(self.format.get(self.position..).unwrap_or_default()) else {
             printer.out.extend_from_slice(b"%!(NOVERB)");
             return Ok(());
         };

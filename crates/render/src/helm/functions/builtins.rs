@@ -125,7 +125,7 @@ fn html(input: &[u8]) -> Vec<u8> {
 fn javascript(input: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(input.len());
     let mut rest = input;
-    while let Some((character, length)) = crate::helm::template_decode(rest) {
+    while let Some((character, length)) = crate::helm::template::decode(rest) {
         let raw = rest.get(..length).unwrap_or_default();
         rest = rest.get(length..).unwrap_or_default();
         match character {

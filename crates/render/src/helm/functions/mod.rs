@@ -55,6 +55,26 @@ pub(crate) enum Parameter {
     Object(&'static str),
 }
 
+impl Parameter {
+    /// As Go's messages name the type.
+    pub(crate) fn type_name(self) -> &'static str {
+        match self {
+            Parameter::Any => "interface {}",
+            Parameter::Reflect => "reflect.Value",
+            Parameter::String => "string",
+            Parameter::Int => "int",
+            Parameter::Int64 => "int64",
+            Parameter::Float => "float64",
+            Parameter::Bool => "bool",
+            Parameter::Map => "map[string]interface {}",
+            Parameter::StringMap => "map[string]string",
+            Parameter::Bytes => "[]uint8",
+            Parameter::Time => "time.Time",
+            Parameter::Object(name) => name,
+        }
+    }
+}
+
 pub(crate) type Outcome = Result<Value, Failure>;
 
 type Call = fn(&mut Evaluator<'_>, &[Value]) -> Outcome;

@@ -90,7 +90,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
             *byte = *byte & 0x3f | 0x80;
         }
         let digits: std::string::String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        let part = |range| digits.get(range).unwrap_or_default().to_owned();
+        let part = |range: std::ops::Range<usize>| digits.get(range).unwrap_or_default().to_owned();
         Ok([part(0..8), part(8..12), part(12..16), part(16..20), part(20..32)].join("-").into())
     }),
 ];

@@ -1,7 +1,7 @@
 //! Sprig's plain string functions.
 
 use super::{Function, Outcome, Parameter::{Any, Int, String}, arguments, fixed, variadic};
-use crate::helm::{failure::Failure, format, strconv, template::{evaluate::Evaluator, lexer_find as find}, value::{Map, Element, Entries, Value, text}};
+use crate::helm::{failure::Failure, format, strconv, template::{evaluate::Evaluator, find}, value::{Map, Element, Entries, Value, text}};
 
 pub(super) const FUNCTIONS: &[Function] = &[
     fixed("hello", &[], |_, _| Ok("Hello!".into())),
@@ -178,7 +178,7 @@ pub(super) fn replace(evaluator: &mut Evaluator<'_>, input: &[u8], old: &[u8], n
         evaluator.reserve(input.len().saturating_add(1).saturating_mul(new.len().saturating_add(1)))?;
         let mut rest = input;
         out.extend_from_slice(new);
-        while let Some((_, length)) = crate::helm::template_decode(rest) {
+        while let Some((_, length)) = crate::helm::template::decode(rest) {
             out.extend_from_slice(rest.get(..length).unwrap_or_default());
             out.extend_from_slice(new);
             rest = rest.get(length..).unwrap_or_default();
@@ -206,7 +206,7 @@ pub(super) fn split<'i>(input: &'i [u8], separator: &[u8], limit: usize) -> Vec<
     let mut rest = input;
     while parts.len() + 1 < limit {
         let cut = if separator.is_empty() {
-            match crate::helm::template_decode(rest) {
+            match crate::helm::template::decode(rest) {
                 Some((_, length)) if length < rest.len() => Some((length, length)),
                 _ => None,
             }

@@ -8,3 +8,5 @@ pub(crate) mod number;
 pub(crate) mod parser;
 pub(crate) mod set;
 pub(crate) mod unquote;
+
+pub(crate) use lexer::{decode, find};
