@@ -76,6 +76,50 @@ pub enum Error {
         /// As written, with its `ref`.
         url: String,
     },
+    /// A chart is not made as a chart must be.
+    #[error("{path}: {message}")]
+    Chart {
+        /// The chart or the file, within the tree.
+        path: String,
+        /// What is wrong.
+        message: String,
+    },
+    /// Values that the caller gives are not understood.
+    #[error("{option} {argument:?}: {message}")]
+    Values {
+        /// `--set` or one of its relatives.
+        option: String,
+        /// As given.
+        argument: String,
+        /// What is wrong.
+        message: String,
+    },
+    /// Values do not fit a chart's `values.schema.json`.
+    #[error("values don't meet the specifications of the schema(s) in the following chart(s):\n{problems}")]
+    Schema {
+        /// Chart by chart, a line for each problem.
+        problems: String,
+    },
+    /// A template cannot be parsed or evaluated.
+    #[error("{message}")]
+    Template {
+        /// `chart/templates/file.yaml`; empty when it is not known.
+        path: String,
+        /// From 1; 0 when unknown.
+        line: u64,
+        /// From 1; 0 when unknown.
+        column: u64,
+        /// What is wrong, with the place and the line of the template that it is about.
+        message: String,
+    },
+    /// What a template printed is no manifest.
+    #[error("YAML parse error on {path}: {message}")]
+    Manifest {
+        /// The template that printed it.
+        path: String,
+        /// What is wrong.
+        message: String,
+    },
     /// A limit was exceeded.
     #[error("{path}: {what} exceeds the limit of {limit}")]
     Limit {

@@ -225,6 +225,13 @@ fn yaml(evaluator: &mut Evaluator<'_>, given: &[Value]) -> Outcome {
     emit(&value, EmitStyle::V2)
 }
 
+/// A map as `toYaml` writes it.
+pub(crate) fn words_as_yaml(map: goyaml::Map) -> Outcome {
+    let mut value = goyaml::Value::Map(map);
+    through_json(&mut value)?;
+    emit(&value, EmitStyle::V2)
+}
+
 fn pretty_yaml(evaluator: &mut Evaluator<'_>, given: &[Value]) -> Outcome {
     let value = exact(evaluator, &arguments::any(given, 0), MAX_VALUE_DEPTH)?;
     emit(&value, EmitStyle::V3)

@@ -2,15 +2,13 @@
 
 pub(crate) mod arguments;
 mod builtins;
-
-
 mod comparison;
 mod cryptography;
 pub(crate) mod dates;
 mod decimal;
 mod dictionaries;
-mod encoding;
-mod helm;
+pub(crate) mod encoding;
+pub(crate) mod helm;
 mod layout;
 mod lists;
 mod lists_more;
@@ -20,14 +18,16 @@ mod paths;
 pub(crate) mod random;
 mod reflection;
 mod regular;
-
 mod scrypt;
-mod strings;
+pub(crate) mod strings;
 mod text_case;
 mod text_shape;
 mod toml;
 mod urls;
 mod versions;
+
+pub(crate) use strings::trim;
+pub(crate) use encoding::{from_yaml, words_as_yaml};
 
 use std::{collections::HashMap, sync::OnceLock};
 

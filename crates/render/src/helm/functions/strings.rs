@@ -105,7 +105,7 @@ pub(super) fn map_text(input: &[u8], change: impl Fn(&str) -> std::string::Strin
 }
 
 /// White space as Go's `strings.TrimSpace` sees it.
-pub(super) fn trim(input: &[u8]) -> &[u8] {
+pub(crate) fn trim(input: &[u8]) -> &[u8] {
     match std::str::from_utf8(input) {
         Ok(text) => text.trim().as_bytes(),
         Err(_) => input.trim_ascii(),
