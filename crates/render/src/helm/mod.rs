@@ -79,7 +79,9 @@ fn print_templates(chart: &Chart, options: &Options, lookup: &dyn Lookup) -> Res
     }
     let (wanted, found) = (&chart.metadata.kube_version, &options.capabilities.kube_version.version);
     if !wanted.is_empty() && !chart::metadata::is_compatible(wanted, found) {
-        return Err(refuse(format!("chart requires kubeVersion: {wanted} which is incompatible with Kubernetes {found}")));
+        return Err(refuse(format!(
+            "chart requires kubeVersion: {wanted} which is incompatible with Kubernetes {found}"
+        )));
     }
     let files = engine::render(&chart, &values, options, lookup)?;
     let mut crds = Vec::new();

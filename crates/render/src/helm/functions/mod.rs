@@ -26,8 +26,8 @@ mod toml;
 mod urls;
 mod versions;
 
-pub(crate) use strings::trim;
 pub(crate) use encoding::{from_yaml, words_as_yaml};
+pub(crate) use strings::trim;
 
 use std::{collections::HashMap, sync::OnceLock};
 
