@@ -2,12 +2,14 @@
 
 pub(crate) mod arguments;
 mod builtins;
+mod certificates;
 mod comparison;
 mod cryptography;
 pub(crate) mod dates;
 mod decimal;
 mod dictionaries;
 pub(crate) mod encoding;
+mod encryption;
 pub(crate) mod helm;
 mod layout;
 mod lists;
@@ -109,11 +111,13 @@ const fn variadic(name: &'static str, parameters: &'static [Parameter], more: Pa
 /// All families.
 const FAMILIES: &[&[Function]] = &[
     builtins::FUNCTIONS,
+    certificates::FUNCTIONS,
     comparison::FUNCTIONS,
     cryptography::FUNCTIONS,
     dates::FUNCTIONS,
     dictionaries::FUNCTIONS,
     encoding::FUNCTIONS,
+    encryption::FUNCTIONS,
     helm::FUNCTIONS,
     lists::FUNCTIONS,
     lists_more::FUNCTIONS,
