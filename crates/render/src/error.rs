@@ -75,6 +75,8 @@ pub enum Error {
         path: String,
         /// As written, with its `ref`.
         url: String,
+        /// What to fetch.
+        need: Box<crate::kustomize::Remote>,
     },
     /// A limit was exceeded.
     #[error("{path}: {what} exceeds the limit of {limit}")]

@@ -10,11 +10,11 @@ use std::{
 
 use lotse_render::{
     MemoryTree,
-    kustomize::{BuildOptions, build},
+    kustomize::{Options, build},
 };
 
 /// Cases in which this differs from the original on purpose, with the reason.
-const DELIBERATE: [(&str, &str); 2] = [
+const DIFFERENCES: [(&str, &str); 2] = [
     ("case-insensitive-field", "a field in another case is a mistake, and is reported as one"),
     ("smp-element-without-key", "the original loses every container with a name when one has none"),
 ];
@@ -50,7 +50,7 @@ fn difference(expected: &str, found: &str) -> String {
 
 #[test]
 fn every_case_gives_the_recorded_output() {
-    for (name, reason) in DELIBERATE {
+    for (name, reason) in DIFFERENCES {
         println!("differs on purpose: {name}: {reason}");
     }
     let only = std::env::var("CASE").ok();
@@ -71,7 +71,7 @@ fn every_case_gives_the_recorded_output() {
         let mut tree = MemoryTree::default();
         load(&case, "", &mut tree);
         let root = fs::read_to_string(case.join("root")).unwrap();
-        let outcome = build(&tree, root.trim(), &BuildOptions::default());
+        let outcome = build(&tree, root.trim(), &Options::default()).map(|build| build.text);
         let failure = match (fs::read_to_string(case.join("expected.yaml")), outcome) {
             (Ok(expected), Ok(found)) => {
                 let found = String::from_utf8_lossy(&found).into_owned();
@@ -89,7 +89,7 @@ fn every_case_gives_the_recorded_output() {
         count.1 += 1;
         match failure {
             None => count.0 += 1,
-            Some(_) if DELIBERATE.iter().any(|(case, _)| *case == name) => count.0 += 1,
+            Some(_) if DIFFERENCES.iter().any(|(case, _)| *case == name) => count.0 += 1,
             Some(failure) => failures.push((name, failure)),
         }
     }
