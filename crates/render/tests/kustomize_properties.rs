@@ -173,7 +173,7 @@ fn what_a_build_needs_can_be_given_and_builds_as_if_it_lay_in_the_tree() {
     assert!(matches!(wanted.as_slice(), [Remote::Git { .. }, Remote::File { .. }]), "{wanted:?}");
     let built = build(&tree, "", &Options { remotes: Some(&fetched), ..Options::default() }).unwrap();
     let names: Vec<_> = built.manifests().iter().map(|manifest| manifest.object["metadata"]["name"].clone()).collect();
-    assert_eq!(names, ["p-s", "p-p", "p-one"]);
+    assert_eq!(names, ["p-one", "p-s", "p-p"]);
 }
 
 struct Echo;
