@@ -29,6 +29,25 @@ pub struct Commit {
     pub author: String,
 }
 
+/// The files of a repository at a revision. Copies of remote repositories are kept in `copies`.
+pub fn tree_at(location: &str, revision: &str, copies: &std::path::Path) -> Result<CommitTree, Error> {
+    match Location::parse(location)? {
+        Location::Plain(path) => Err(Error::Repository {
+            url: path.display().to_string(),
+            message: "is no Git repository, so it has no revisions".to_owned(),
+        }),
+        Location::Local(path) => {
+            let repository = open(&path, location)?;
+            let id = resolve_local(&repository, location, revision)?;
+            CommitTree::new(&repository, location, id)
+        }
+        Location::Remote(remote) => {
+            let (repository, id) = Mirror::new(copies, &remote, None).resolve(revision)?;
+            CommitTree::new(&repository, location, id)
+        }
+    }
+}
+
 /// Opens a repository without reading any configuration but its own.
 pub(crate) fn open(path: &std::path::Path, url: &str) -> Result<gix::Repository, Error> {
     open_with(path, url, &[])

@@ -1,8 +1,12 @@
 //! The command line as data.
 
+mod render;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+
+pub(crate) use render::{Format as RenderFormat, Render};
 
 use crate::{output::Format, profile, settings::Partial};
 
@@ -56,6 +60,8 @@ pub(crate) enum Command {
     /// Images on this machine
     #[command(subcommand)]
     Image(Image),
+    /// Print the objects of a kustomization, a chart or a directory; needs no cluster
+    Render(Box<Render>),
 }
 
 #[derive(Debug, Args)]

@@ -4,6 +4,7 @@ mod app;
 mod down;
 mod image;
 mod info;
+mod render;
 mod reset;
 mod status;
 mod up;
@@ -27,6 +28,7 @@ pub(crate) fn run(cli: Cli) -> Result<(), Failure> {
         Command::Version(arguments) => info::version(arguments.output),
         Command::App(command) => block_on(app::run(&profile()?, command)),
         Command::Image(command) => block_on(image::run(&profile()?, command)),
+        Command::Render(arguments) => render::run(&arguments),
     }
 }
 

@@ -44,7 +44,7 @@ pub(super) fn chart(metadata: &Metadata, is_root: bool) -> Value {
         Struct::pointer("*chart.Maintainer", fields)
     });
     let dependencies = metadata.dependencies.iter().map(|dependency| {
-        let imports = dependency.import_values.iter().map(|import| from_json(import)).collect();
+        let imports = dependency.import_values.iter().map(from_json).collect();
         let fields = vec![
             ("Name", "name", Value::string(&dependency.name)),
             ("Version", "version", Value::string(&dependency.version)),

@@ -6,13 +6,13 @@ use regex::Regex;
 
 /// A semantic version; missing minor and patch parts are 0.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Version {
-    pub(crate) major: u64,
-    pub(crate) minor: u64,
-    pub(crate) patch: u64,
-    pub(crate) prerelease: String,
-    pub(crate) metadata: String,
-    pub(crate) original: String,
+pub(super) struct Version {
+    pub(super) major: u64,
+    pub(super) minor: u64,
+    pub(super) patch: u64,
+    pub(super) prerelease: String,
+    pub(super) metadata: String,
+    pub(super) original: String,
 }
 
 const SUFFIX: &str = r"(?:-([0-9A-Za-z\-]+(?:\.[0-9A-Za-z\-]+)*))?(?:\+([0-9A-Za-z\-]+(?:\.[0-9A-Za-z\-]+)*))?";
@@ -26,7 +26,7 @@ fn expression(slot: &'static OnceLock<Option<Regex>>, source: impl FnOnce() -> S
 
 impl Version {
     /// Reads `v1.2.3-pre+meta`; the `v`, minor and patch may be missing.
-    pub fn parse(text: &str) -> Option<Version> {
+    pub(super) fn parse(text: &str) -> Option<Version> {
         static VERSION: OnceLock<Option<Regex>> = OnceLock::new();
         let pattern = expression(&VERSION, || format!(r"^v?([0-9]+)(?:\.([0-9]+))?(?:\.([0-9]+))?{SUFFIX}$"))?;
         let found = pattern.captures(text)?;
@@ -49,7 +49,7 @@ impl Version {
     }
 
     /// The order of precedence; metadata does not count.
-    pub(crate) fn compare(&self, other: &Version) -> Ordering {
+    pub(super) fn compare(&self, other: &Version) -> Ordering {
         (self.major, self.minor, self.patch)
             .cmp(&(other.major, other.minor, other.patch))
             .then_with(|| compare_prerelease(&self.prerelease, &other.prerelease))
@@ -118,7 +118,7 @@ struct Constraint {
 
 /// Alternatives (`||`) of constraints that all hold.
 #[derive(Debug)]
-pub struct Constraints(Vec<Vec<Constraint>>);
+pub(super) struct Constraints(Vec<Vec<Constraint>>);
 
 const OPERATORS: &str = r"=>|>=|=<|<=|!=|~>|=|>|<|~|\^|";
 const LOOSE: &str = r"v?[0-9xX*|]+(?:\.[0-9xX*|]+)?(?:\.[0-9xX*|]+)?(?:-[0-9A-Za-z\-]+(?:\.[0-9A-Za-z\-]+)*)?(?:\+[0-9A-Za-z\-]+(?:\.[0-9A-Za-z\-]+)*)?";
@@ -127,7 +127,7 @@ const LOOSE: &str = r"v?[0-9xX*|]+(?:\.[0-9xX*|]+)?(?:\.[0-9xX*|]+)?(?:-[0-9A-Za
 
 impl Constraints {
     /// Reads constraints such as `>=1.2 <2 || ~3.1`.
-    pub fn parse(text: &str) -> Option<Constraints> {
+    pub(super) fn parse(text: &str) -> Option<Constraints> {
         static RANGE: OnceLock<Option<Regex>> = OnceLock::new();
         static VALID: OnceLock<Option<Regex>> = OnceLock::new();
         static EACH: OnceLock<Option<Regex>> = OnceLock::new();
@@ -152,7 +152,7 @@ impl Constraints {
     }
 
     /// Whether a version meets the constraints.
-    pub fn check(&self, version: &Version) -> bool {
+    pub(super) fn check(&self, version: &Version) -> bool {
         self.0.iter().any(|all| {
             let with_prereleases = all.iter().any(|constraint| !constraint.version.prerelease.is_empty());
             all.iter().all(|constraint| constraint.check(version, with_prereleases))

@@ -30,8 +30,6 @@ pub(crate) enum Value {
     Int(i64),
     /// `int64`
     Int64(i64),
-    /// `int32`, e.g. a rune
-    Int32(i32),
     /// `uint8`, e.g. a byte of a string
     Uint8(u8),
     /// `uint64`
@@ -243,7 +241,7 @@ impl Value {
         match self {
             Value::Invalid | Value::Nil => Kind::Invalid,
             Value::Bool(_) => Kind::Bool,
-            Value::Int(_) | Value::Int64(_) | Value::Int32(_) | Value::Duration(_) => Kind::Int,
+            Value::Int(_) | Value::Int64(_) | Value::Duration(_) => Kind::Int,
             Value::Uint8(_) | Value::Uint64(_) => Kind::Uint,
             Value::Float(_) => Kind::Float,
             Value::Complex(..) => Kind::Complex,
@@ -260,7 +258,6 @@ impl Value {
         match self {
             Value::Int(_) => "int",
             Value::Int64(_) | Value::Duration(_) => "int64",
-            Value::Int32(_) => "int32",
             Value::Uint8(_) => "uint8",
             Value::Uint64(_) => "uint64",
             other => match other.kind() {
@@ -300,7 +297,6 @@ impl Value {
             Value::Invalid | Value::Nil => false,
             Value::Bool(value) => *value,
             Value::Int(value) | Value::Int64(value) | Value::Duration(value) => *value != 0,
-            Value::Int32(value) => *value != 0,
             Value::Uint8(value) => *value != 0,
             Value::Uint64(value) => *value != 0,
             Value::Float(value) => *value != 0.0,
@@ -317,7 +313,6 @@ impl Value {
     pub(crate) fn as_integer(&self) -> Option<i128> {
         match self {
             Value::Int(value) | Value::Int64(value) | Value::Duration(value) => Some((*value).into()),
-            Value::Int32(value) => Some((*value).into()),
             Value::Uint8(value) => Some((*value).into()),
             Value::Uint64(value) => Some((*value).into()),
             _ => None,
@@ -399,7 +394,6 @@ pub(crate) fn deep_equal(left: &Value, right: &Value, depth: usize) -> bool {
         (Value::Int(a), Value::Int(b))
         | (Value::Int64(a), Value::Int64(b))
         | (Value::Duration(a), Value::Duration(b)) => a == b,
-        (Value::Int32(a), Value::Int32(b)) => a == b,
         (Value::Uint8(a), Value::Uint8(b)) => a == b,
         (Value::Uint64(a), Value::Uint64(b)) => a == b,
         (Value::Float(a), Value::Float(b)) => a == b,

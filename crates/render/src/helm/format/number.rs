@@ -173,7 +173,7 @@ fn with_point(text: &str, verb: char, precision: Option<usize>) -> String {
         'g' | 'G' | 'x' | 'X' => precision.map_or(6, |precision| i64::try_from(precision).unwrap_or(i64::MAX)),
         _ => 0,
     };
-    let exponent = text.find(|character| matches!(character, 'e' | 'E' | 'p' | 'P')).unwrap_or(text.len());
+    let exponent = text.find(['e', 'E', 'p', 'P']).unwrap_or(text.len());
     let (number, tail) = text.split_at(exponent);
     let mut significant = false;
     for character in number.chars().skip(1).filter(|character| *character != '.') {

@@ -101,7 +101,6 @@ impl Printer {
             Value::Int(number) | Value::Int64(number) | Value::Duration(number) => {
                 self.integer(value, number.unsigned_abs(), *number < 0, true, verb)
             }
-            Value::Int32(number) => self.integer(value, number.unsigned_abs().into(), *number < 0, true, verb),
             Value::Uint8(number) => self.integer(value, (*number).into(), false, false, verb),
             Value::Uint64(number) => self.integer(value, *number, false, false, verb),
             Value::Float(number) => self.float(value, *number, verb),

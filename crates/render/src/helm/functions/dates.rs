@@ -186,7 +186,7 @@ fn now(evaluator: &Evaluator<'_>) -> Time {
 fn time_of(evaluator: &Evaluator<'_>, value: &Value) -> Time {
     match value {
         Value::Time(time) => Time::clone(time),
-        Value::Int(_) | Value::Int64(_) | Value::Int32(_) => Time::utc(to_int64(value), 0),
+        Value::Int(_) | Value::Int64(_) => Time::utc(to_int64(value), 0),
         _ => now(evaluator),
     }
 }

@@ -339,7 +339,7 @@ fn base32_encode(input: &[u8]) -> Vec<u8> {
 
 fn base32_decode(input: &[u8]) -> Result<Vec<u8>, usize> {
     let clean: Vec<u8> = input.iter().copied().filter(|byte| !matches!(byte, b'\r' | b'\n')).collect();
-    if clean.len() % 8 != 0 {
+    if !clean.len().is_multiple_of(8) {
         return Err(clean.len());
     }
     let mut out = Vec::new();

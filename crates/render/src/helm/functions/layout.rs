@@ -142,7 +142,7 @@ pub(super) fn format(time: &Time, layout: &str) -> String {
     let name = |names: &[&'static str], index: u32| {
         usize::try_from(index).ok().and_then(|index| names.get(index)).copied().unwrap_or("")
     };
-    let hour12 = if civil.hour % 12 == 0 { 12 } else { civil.hour % 12 };
+    let hour12 = if civil.hour.is_multiple_of(12) { 12 } else { civil.hour % 12 };
     while let Some((before, part, after)) = next(rest) {
         out.push_str(before);
         rest = after;
@@ -291,7 +291,7 @@ fn skip<'v>(prefix: &str, value: &'v str) -> Option<&'v str> {
     Some(rest)
 }
 
-fn digits<'v>(value: &'v str, least: usize, most: usize) -> Option<(u32, &'v str)> {
+fn digits(value: &str, least: usize, most: usize) -> Option<(u32, &str)> {
     let count = value.bytes().take(most).take_while(u8::is_ascii_digit).count();
     if count < least {
         return None;

@@ -44,14 +44,10 @@ pub(crate) enum Parameter {
     Reflect,
     String,
     Int,
-    Int64,
     Float,
     Bool,
     /// `map[string]interface{}`
     Map,
-    /// `map[string]string`
-    StringMap,
-    Bytes,
     Time,
     /// An object of that type.
     Object(&'static str),
@@ -65,12 +61,9 @@ impl Parameter {
             Parameter::Reflect => "reflect.Value",
             Parameter::String => "string",
             Parameter::Int => "int",
-            Parameter::Int64 => "int64",
             Parameter::Float => "float64",
             Parameter::Bool => "bool",
             Parameter::Map => "map[string]interface {}",
-            Parameter::StringMap => "map[string]string",
-            Parameter::Bytes => "[]uint8",
             Parameter::Time => "time.Time",
             Parameter::Object(name) => name,
         }

@@ -101,7 +101,7 @@ fn delimited(text: &str, delimiter: char) -> std::string::String {
             (Some(Class::Lower), Class::Upper) => true,
             (Some(Class::Digit), Class::Upper) => true,
             (Some(Class::Upper), Class::Upper) => next == Some(Class::Lower),
-            (Some(Class::Upper | Class::Lower), Class::Digit) => next == Some(Class::Digit) || next.is_none() && false,
+            (Some(Class::Upper | Class::Lower), Class::Digit) => next == Some(Class::Digit),
             _ => false,
         };
         if boundary && !out.ends_with(delimiter) {

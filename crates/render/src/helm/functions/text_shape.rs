@@ -4,7 +4,6 @@ use super::{
     Function, Outcome,
     Parameter::{Int, String},
     arguments, fixed,
-    strings::map_text,
 };
 use crate::helm::{failure::Failure, template::evaluate::Evaluator, value::Value};
 

@@ -34,7 +34,7 @@ fn is_table_array(value: &goyaml::Value) -> bool {
 
 fn table(out: &mut String, map: &goyaml::Map, path: &mut Vec<String>) -> Result<(), String> {
     let mut entries: Vec<(&Text, &goyaml::Value)> = map.iter().filter(|(_, value)| !value.is_null()).collect();
-    entries.sort_by(|(left, _), (right, _)| left.cmp(right));
+    entries.sort_by_key(|(left, _)| *left);
     let indent = "  ".repeat(path.len().saturating_sub(1));
     for (name, value) in entries.iter().filter(|(_, value)| !is_table(value)) {
         let indent = if path.is_empty() { "" } else { "  " };
@@ -123,7 +123,7 @@ fn inline(out: &mut String, value: &goyaml::Value) -> Result<(), String> {
         }
         goyaml::Value::Map(map) => {
             let mut entries: Vec<(&Text, &goyaml::Value)> = map.iter().filter(|(_, value)| !value.is_null()).collect();
-            entries.sort_by(|(left, _), (right, _)| left.cmp(right));
+            entries.sort_by_key(|(left, _)| *left);
             out.push('{');
             for (index, (name, item)) in entries.into_iter().enumerate() {
                 out.push_str(if index > 0 { ", " } else { "" });

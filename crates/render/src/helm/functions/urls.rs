@@ -59,7 +59,7 @@ fn parse(input: &str) -> Result<Value, std::string::String> {
     }
     let (main, fragment) = input.split_once('#').unwrap_or((input, ""));
     let fragment = unescape(fragment).map_err(|why| fail(&why))?;
-    let (scheme, rest) = scheme(main).map_err(|why| fail(why))?;
+    let (scheme, rest) = scheme(main).map_err(&fail)?;
     let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
     let (mut opaque, mut userinfo, mut host, mut path) = ("", std::string::String::new(), "", rest);
     if !rest.starts_with('/') && !scheme.is_empty() {

@@ -301,7 +301,7 @@ impl<'a> Evaluator<'a> {
                     }
                 }
             }
-            Value::Int(_) | Value::Int64(_) | Value::Int32(_) | Value::Uint8(_) | Value::Uint64(_) => {
+            Value::Int(_) | Value::Int64(_) | Value::Uint8(_) | Value::Uint64(_) => {
                 if branch.pipeline.declarations.len() > 1 {
                     let shown = String::from_utf8_lossy(&format::print(&[value.clone()], 100)?).into_owned();
                     return Err(Failure::new(format!("can't use {shown} to iterate over more than one variable")));
@@ -692,7 +692,7 @@ fn literal(word: &Word, parameter: Parameter, value: Option<Value>, own: Paramet
                 super::node::describe_word(word),
                 parameter.type_name()
             ))),
-            Parameter::Int | Parameter::Int64 => {
+            Parameter::Int => {
                 Err(Failure::new(format!("expected integer; found {}", super::node::describe_word(word))))
             }
             Parameter::Float => {
@@ -709,7 +709,6 @@ fn number_argument(word: &Word, number: &Number, parameter: Parameter) -> Result
     match (parameter, number.integer, number.float) {
         (Parameter::Any | Parameter::Reflect, ..) => number.ideal().map_err(Failure::from),
         (Parameter::Int, Some(integer), _) => Ok(Value::Int(integer)),
-        (Parameter::Int64, Some(integer), _) => Ok(Value::Int64(integer)),
         (Parameter::Float, _, Some(float)) => Ok(Value::Float(float)),
         _ => literal(word, parameter, None, parameter),
     }
@@ -722,16 +721,12 @@ fn accept(value: Value, parameter: Parameter) -> Result<Value, Failure> {
         (_, Parameter::Any | Parameter::Reflect)
         | (Value::String(_), Parameter::String)
         | (Value::Int(_), Parameter::Int)
-        | (Value::Int64(_), Parameter::Int64)
         | (Value::Float(_), Parameter::Float)
         | (Value::Bool(_), Parameter::Bool)
-        | (Value::Time(_), Parameter::Time)
-        | (Value::Bytes(_), Parameter::Bytes) => true,
+        | (Value::Time(_), Parameter::Time) => true,
         (Value::Map(map), Parameter::Map) => map.element() == super::super::value::Element::Any,
-        (Value::Map(map), Parameter::StringMap) => map.element() == super::super::value::Element::String,
         (Value::Object(object), Parameter::Object(name)) => object.type_name() == name,
         (Value::Invalid, Parameter::Map) => return Ok(Value::Map(Map::nil())),
-        (Value::Invalid, Parameter::Bytes) => return Ok(Value::Bytes(Text::from(b"".as_slice()))),
         (Value::Invalid, other) => return Err(Failure::new(format!("invalid value; expected {}", other.type_name()))),
         _ => false,
     };
@@ -745,7 +740,6 @@ fn accept(value: Value, parameter: Parameter) -> Result<Value, Failure> {
 fn same_integer_type(like: &Value, number: i64) -> Value {
     match like {
         Value::Int64(_) => Value::Int64(number),
-        Value::Int32(_) => Value::Int32(i32::try_from(number).unwrap_or(i32::MAX)),
         Value::Uint8(_) => Value::Uint8(u8::try_from(number).unwrap_or(u8::MAX)),
         Value::Uint64(_) => Value::Uint64(u64::try_from(number).unwrap_or_default()),
         _ => Value::Int(number),

@@ -42,6 +42,17 @@ pub(super) fn of_time(receiver: &Value, name: &[u8]) -> Option<Method> {
                 with_time(value, |time| Value::from(time.format(&String::from_utf8_lossy(layout))))
             },
         }),
+        (Value::Time(_), b"Sub") => Some(Method {
+            parameters: &[Parameter::Time],
+            call: |value, arguments| match arguments.first() {
+                Some(Value::Time(other)) => with_time(value, |time| {
+                    let seconds = time.seconds.saturating_sub(other.seconds);
+                    let nanoseconds = i64::from(time.nanoseconds) - i64::from(other.nanoseconds);
+                    Value::Duration(seconds.saturating_mul(1_000_000_000).saturating_add(nanoseconds))
+                }),
+                _ => Err(Failure::new("not a time")),
+            },
+        }),
         (Value::Duration(_), b"String") => {
             getter(|value, _| with_duration(value, |nanoseconds| Value::from(dates::duration_text(nanoseconds))))
         }
