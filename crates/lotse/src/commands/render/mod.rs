@@ -46,16 +46,16 @@ pub(super) fn run(arguments: &Render) -> Result<(), Failure> {
         let directory = arguments.output_dir.as_deref().unwrap_or(Path::new("."));
         return write::raw(&outcome, directory);
     }
-    let manifests = outcome.manifests()?;
     if arguments.validate {
-        validate::check(&manifests)?;
+        validate::check(&outcome.manifests()?)?;
     }
     if let Some(directory) = &arguments.output_dir {
-        return write::files(&outcome, &manifests, directory);
+        return write::files(&outcome, directory);
     }
     let text = match arguments.output {
         RenderFormat::Yaml => outcome.text()?,
         RenderFormat::Json => {
+            let manifests = outcome.manifests()?;
             let items: Vec<_> = manifests.iter().map(|manifest| &manifest.object).collect();
             let list = json!({"apiVersion": "v1", "kind": "List", "items": items});
             let mut text = serde_json::to_vec_pretty(&list).map_err(|error| Failure::from_error("output", &error))?;

@@ -22,7 +22,7 @@ pub(super) fn raw(outcome: &Outcome, directory: &Path) -> Result<(), Failure> {
 
 /// Writes the documents: those of a chart below the names of their templates, as Helm does; objects of a kustomization or a
 /// directory one by one, as Kustomize does.
-pub(super) fn files(outcome: &Outcome, manifests: &[Manifest], directory: &Path) -> Result<(), Failure> {
+pub(super) fn files(outcome: &Outcome, directory: &Path) -> Result<(), Failure> {
     match outcome {
         Outcome::Chart(rendered, options) => {
             let mut begun = BTreeSet::new();
@@ -52,11 +52,13 @@ pub(super) fn files(outcome: &Outcome, manifests: &[Manifest], directory: &Path)
             });
             hooks.into_iter().try_for_each(|hook| document(&hook.path, &hook.manifest))
         }
-        Outcome::Kustomization(..) | Outcome::Directory(_) => manifests.iter().try_for_each(|manifest| {
-            let object = goyaml::from_json_value(&manifest.object);
-            let text = goyaml::emit(&object, goyaml::EmitStyle::V2);
-            write(directory, &file_name(manifest), &text, false).map(drop)
-        }),
+        Outcome::Kustomization(_, manifests) | Outcome::Directory(manifests) => {
+            manifests.iter().try_for_each(|manifest| {
+                let object = goyaml::from_json_value(&manifest.object);
+                let text = goyaml::emit(&object, goyaml::EmitStyle::V2);
+                write(directory, &file_name(manifest), &text, false).map(drop)
+            })
+        }
     }
 }
 

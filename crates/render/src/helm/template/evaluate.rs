@@ -226,7 +226,7 @@ impl<'a> Evaluator<'a> {
             Value::String(text) => self.print_bytes(text),
             Value::Invalid => self.print_bytes(b"<no value>"),
             other => {
-                let printed = format::print(&[other.clone()], self.limits.text)?;
+                let printed = format::print(std::slice::from_ref(other), self.limits.text)?;
                 self.print_bytes(&printed)
             }
         }
@@ -303,7 +303,8 @@ impl<'a> Evaluator<'a> {
             }
             Value::Int(_) | Value::Int64(_) | Value::Uint8(_) | Value::Uint64(_) => {
                 if branch.pipeline.declarations.len() > 1 {
-                    let shown = String::from_utf8_lossy(&format::print(&[value.clone()], 100)?).into_owned();
+                    let shown =
+                        String::from_utf8_lossy(&format::print(std::slice::from_ref(&value), 100)?).into_owned();
                     return Err(Failure::new(format!("can't use {shown} to iterate over more than one variable")));
                 }
                 let count = i64::try_from(value.as_integer().unwrap_or_default()).unwrap_or(i64::MAX);
@@ -318,7 +319,8 @@ impl<'a> Evaluator<'a> {
             }
             Value::Invalid | Value::Nil => {}
             other => {
-                let shown = String::from_utf8_lossy(&format::print(&[other.clone()], self.limits.text)?).into_owned();
+                let shown = String::from_utf8_lossy(&format::print(std::slice::from_ref(other), self.limits.text)?)
+                    .into_owned();
                 return Err(Failure::new(format!("range can't iterate over {shown}")));
             }
         }
