@@ -2,6 +2,7 @@
 
 pub(crate) mod arguments;
 mod builtins;
+mod certificates;
 mod comparison;
 mod cryptography;
 pub(crate) mod dates;
@@ -109,6 +110,7 @@ const fn variadic(name: &'static str, parameters: &'static [Parameter], more: Pa
 /// All families.
 const FAMILIES: &[&[Function]] = &[
     builtins::FUNCTIONS,
+    certificates::FUNCTIONS,
     comparison::FUNCTIONS,
     cryptography::FUNCTIONS,
     dates::FUNCTIONS,
