@@ -9,6 +9,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
 use serde::{Deserialize, Serialize};
 
+use crate::tools::{HelmSource, KustomizeSource};
+
 /// The finalizer that makes deletion of an Application delete what it manages.
 pub const RESOURCES_FINALIZER: &str = "resources-finalizer.argocd.argoproj.io";
 /// Marks an object as managed by an Application: `<application>:<group>/<kind>:<namespace>/<name>`.
@@ -21,6 +23,8 @@ pub const SYNC_WAVE: &str = "argocd.argoproj.io/sync-wave";
 pub const REFRESH: &str = "argocd.argoproj.io/refresh";
 /// Marks a hook; see `docs/gaps.md`.
 pub const HOOK: &str = "argocd.argoproj.io/hook";
+/// Marks a hook of a chart.
+pub const HELM_HOOK: &str = "helm.sh/hook";
 
 /// What is to be delivered where.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -107,6 +111,12 @@ pub struct Source {
     /// Options of plain directories.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub directory: Option<Directory>,
+    /// Options of charts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub helm: Option<HelmSource>,
+    /// Options of kustomizations.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kustomize: Option<KustomizeSource>,
     /// A chart of a Helm repository.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub chart: Option<String>,

@@ -234,10 +234,9 @@ impl Controller {
         }
         let worktree = source.target_revision == WORKTREE;
         lock(&self.events).watch(key, &source.repo_url, worktree);
-        let rendered = self
-            .sources
-            .render(&source, revision, credentials::find(&self.secrets.in_namespace(key.namespace()), &source.repo_url))
-            .await?;
+        let credentials = credentials::find(&self.secrets.in_namespace(key.namespace()), &source.repo_url);
+        let context = self.live.context(key, spec).await?;
+        let rendered = self.sources.render(&source, revision, credentials, context).await?;
         let desired = compare::desired(&self.live, key, spec, &rendered.manifests).await?;
         if let Some(project) = &project {
             for object in &desired {
@@ -255,7 +254,7 @@ impl Controller {
         self.watch_kinds(&desired, application.status.as_ref()).await?;
         let mut targets = Vec::with_capacity(desired.len());
         for object in desired {
-            if plan::annotation(&object.object, HOOK).is_some() {
+            if plan::is_hook(&object.object) {
                 continue;
             }
             let known = lock(&self.cache).current(key, &object, &self.live);

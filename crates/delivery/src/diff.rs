@@ -44,8 +44,9 @@ pub async fn diff(client: &Client, key: &Key, mirrors: PathBuf) -> Result<Vec<Di
         .ok_or_else(|| Error::InvalidSpec { field: "name", message: format!("there is no Application {key}") })?;
     let sources = application.spec.all_sources();
     let Some(source) = sources.first() else { return Ok(Vec::new()) };
-    let rendered = Sources::new(mirrors, Duration::ZERO).render(source, None, None).await?;
     let live = Live::new(client.clone(), |_| {});
+    let context = live.context(key, &application.spec).await?;
+    let rendered = Sources::new(mirrors, Duration::ZERO).render(source, None, None, context).await?;
     let desired = compare::desired(&live, key, &application.spec, &rendered.manifests).await?;
     let mut differences = Vec::new();
     for object in desired {

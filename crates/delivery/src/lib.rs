@@ -19,6 +19,7 @@ pub mod project;
 mod sources;
 mod summary;
 mod sync;
+mod tools;
 mod webhook;
 
 pub use controller::{Config, Delivery};
@@ -26,3 +27,4 @@ pub use diff::{Difference, diff};
 pub use error::Error;
 pub use live::CONTROL_NAMESPACE;
 pub use sources::{Rendered, Sources, WORKTREE};
+pub use tools::{Context, HelmSource, KustomizeSource};

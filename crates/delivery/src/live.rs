@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
 };
 
 use futures::StreamExt;
@@ -15,7 +16,11 @@ use kube::{
 };
 use lotse_client::Key;
 
-use crate::application::{SYNC_OPTIONS, TRACKING_ID};
+use crate::{
+    Error,
+    application::{ApplicationSpec, SYNC_OPTIONS, TRACKING_ID},
+    tools::Context,
+};
 
 /// Identity of an object across versions of its kind.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -61,7 +66,14 @@ pub(crate) struct Live {
     shared: Arc<Shared>,
 }
 
+/// How long the list of what the cluster serves is believed.
+const SERVED_FOR: Duration = Duration::from_secs(30);
+
+/// A version, and groups with versions and kinds.
+type Served = (String, Vec<String>);
+
 struct Shared {
+    served: Mutex<Option<(Instant, Arc<Served>)>>,
     kinds: Mutex<HashMap<GroupVersionKind, ServedKind>>,
     watched: Mutex<HashMap<GroupVersionKind, tokio::sync::watch::Receiver<bool>>>,
     tracked: Mutex<HashMap<ObjectId, Tracked>>,
@@ -74,12 +86,59 @@ impl Live {
     /// Calls `changed` for the Application of every tracked object that changes, appears or goes.
     pub(crate) fn new(client: Client, changed: impl Fn(Key) + Send + Sync + 'static) -> Self {
         let shared = Shared {
+            served: Mutex::default(),
             kinds: Mutex::default(),
             watched: Mutex::default(),
             tracked: Mutex::default(),
             changed: Box::new(changed),
         };
         Self { client, shared: Arc::new(shared) }
+    }
+
+    /// What rendering depends on besides the source. What the cluster serves is asked anew after [`SERVED_FOR`].
+    pub(crate) async fn context(&self, key: &Key, spec: &ApplicationSpec) -> Result<Context, Error> {
+        let known = lock(&self.shared.served).clone();
+        let served = match known {
+            Some((at, served)) if at.elapsed() < SERVED_FOR => served,
+            _ => {
+                let asked = self.served().await;
+                let asked = asked.map_err(|error| Error::api("discovery of what the cluster serves", error))?;
+                let served = Arc::new(asked);
+                *lock(&self.shared.served) = Some((Instant::now(), served.clone()));
+                served
+            }
+        };
+        Ok(Context {
+            name: key.name.clone(),
+            namespace: key.namespace().to_owned(),
+            destination: spec.destination.namespace.clone(),
+            kube_version: served.0.clone(),
+            api_versions: served.1.clone(),
+        })
+    }
+
+    /// The cluster's version; groups with versions, and with kinds.
+    async fn served(&self) -> Result<Served, kube::Error> {
+        let version = self.client.apiserver_version().await?.git_version;
+        let mut all = Vec::new();
+        let mut add = |list: k8s_openapi::apimachinery::pkg::apis::meta::v1::APIResourceList| {
+            let kinds = list.resources.iter().filter(|resource| !resource.name.contains('/'));
+            all.extend(kinds.map(|resource| format!("{}/{}", list.group_version, resource.kind)));
+            all.push(list.group_version);
+        };
+        add(self.client.list_core_api_resources("v1").await?);
+        for group in self.client.list_api_groups().await?.groups {
+            for version in group.versions {
+                // A group may go between the two questions.
+                match self.client.list_api_group_resources(&version.group_version).await {
+                    Ok(list) => add(list),
+                    Err(kube::Error::Api(status)) if status.code == 404 => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        all.sort_unstable();
+        Ok((version, all))
     }
 
     /// How the cluster serves a kind; `None` when it does not. Positive answers are remembered until [`Live::forget_kind`].

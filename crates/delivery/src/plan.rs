@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::application::{ApplicationSpec, Backoff, OperationState, Retry, SYNC_OPTIONS, SYNC_WAVE};
+use crate::application::{ApplicationSpec, Backoff, HELM_HOOK, HOOK, OperationState, Retry, SYNC_OPTIONS, SYNC_WAVE};
 
 /// After the retries of a failed sync are used up, and where none are configured, it is tried again this seldom.
 const LAST_RESORT: Duration = Duration::from_secs(180);
@@ -110,6 +110,12 @@ pub fn retry_delay(retry: Option<&Retry>, count: i64) -> Duration {
     let most = parse_duration(&max_duration).unwrap_or(LAST_RESORT);
     let growth = factor.max(1).saturating_pow(u32::try_from(count.clamp(0, 30)).unwrap_or(30));
     first.saturating_mul(growth).min(most)
+}
+
+/// Whether an object is for a moment of a sync or a release instead of for good. Helm's `crd-install` of old is for good.
+pub fn is_hook(object: &Value) -> bool {
+    let helm = annotation(object, HELM_HOOK).is_some_and(|events| events.trim() != "crd-install");
+    annotation(object, HOOK).is_some() || helm
 }
 
 /// `5s`, `3m`, `1h30m`, `500ms`, or plain seconds, as in Argo CD.

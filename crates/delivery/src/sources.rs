@@ -2,17 +2,21 @@
 
 use std::{
     collections::HashMap,
+    io::{Read as _, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
-use lotse_render::{DirectoryOptions, Manifest, SourceType, Tree};
+use lotse_render::{Manifest, SourceType, Tree};
+use sha2::{Digest as _, Sha256};
 
 use crate::{
     Error,
     application::Source,
     git::{self, Commit, CommitTree, Credentials, DirectoryTree, Location, Mirror},
+    tools::{self, Context},
 };
 
 /// `targetRevision` that means the files of a working tree as they are, committed or not.
@@ -49,6 +53,8 @@ struct Inner {
     resolved: Mutex<HashMap<(String, String), (Instant, gix::ObjectId)>>,
     /// One fetch at a time for each URL.
     fetching: Mutex<HashMap<String, Arc<Mutex<()>>>>,
+    /// One maker of the seed.
+    seeding: Mutex<()>,
 }
 
 // === impl Sources ===
@@ -56,8 +62,14 @@ struct Inner {
 impl Sources {
     /// Sources whose remote copies live in `mirrors`; a remote is asked at most every `poll`.
     pub fn new(mirrors: PathBuf, poll: Duration) -> Self {
-        let inner =
-            Inner { mirrors, poll, rendered: Mutex::default(), resolved: Mutex::default(), fetching: Mutex::default() };
+        let inner = Inner {
+            mirrors,
+            poll,
+            rendered: Mutex::default(),
+            resolved: Mutex::default(),
+            fetching: Mutex::default(),
+            seeding: Mutex::default(),
+        };
         Self { inner: Arc::new(inner) }
     }
 
@@ -77,12 +89,13 @@ impl Sources {
         source: &Source,
         revision: Option<&str>,
         credentials: Option<Credentials>,
+        context: Context,
     ) -> Result<Rendered, Error> {
         let (inner, mut source) = (self.inner.clone(), source.clone());
         if let Some(revision) = revision {
             revision.clone_into(&mut source.target_revision);
         }
-        tokio::task::spawn_blocking(move || inner.render(&source, credentials)).await.map_err(|panic| {
+        tokio::task::spawn_blocking(move || inner.render(&source, credentials, &context)).await.map_err(|panic| {
             Error::Repository {
                 url: "(source)".to_owned(),
                 message: format!("reading it failed unexpectedly: {panic}"),
@@ -94,7 +107,7 @@ impl Sources {
 // === impl Inner ===
 
 impl Inner {
-    fn render(&self, source: &Source, credentials: Option<Credentials>) -> Result<Rendered, Error> {
+    fn render(&self, source: &Source, credentials: Option<Credentials>, context: &Context) -> Result<Rendered, Error> {
         if source.chart.is_some() {
             return Err(Error::InvalidSpec {
                 field: "spec.source.chart",
@@ -103,17 +116,19 @@ impl Inner {
         }
         let url = source.repo_url.as_str();
         match Location::parse(url)? {
-            Location::Plain(path) => self.render_directory(&path, source),
-            Location::Local(path) if source.target_revision == WORKTREE => self.render_directory(&path, source),
+            Location::Plain(path) => self.render_directory(&path, source, context),
+            Location::Local(path) if source.target_revision == WORKTREE => {
+                self.render_directory(&path, source, context)
+            }
             Location::Local(path) => {
                 let repository = git::open(&path, url)?;
                 let id = git::resolve_local(&repository, url, &source.target_revision)?;
-                self.render_commit(&repository, source, id)
+                self.render_commit(&repository, source, id, context)
             }
             Location::Remote(remote) => {
                 let mirror = Mirror::new(&self.mirrors, &remote, credentials);
                 let (repository, id) = self.resolve_remote(&mirror, source)?;
-                self.render_commit(&repository, source, id)
+                self.render_commit(&repository, source, id, context)
             }
         }
     }
@@ -139,45 +154,45 @@ impl Inner {
         repository: &gix::Repository,
         source: &Source,
         id: gix::ObjectId,
+        context: &Context,
     ) -> Result<Rendered, Error> {
-        let key = format!("{id} {}", cache_key(source));
+        let key = format!("{id} {}", cache_key(source, context));
         if let Some(rendered) = self.cached(&key) {
             return Ok(rendered);
         }
         let tree = CommitTree::new(repository, &source.repo_url, id)?;
         let commit = git::commit(repository, &source.repo_url, id)?;
-        self.render_tree(&tree, source, commit, key)
+        self.render_tree(&tree, source, commit, key, context)
     }
 
-    fn render_directory(&self, path: &std::path::Path, source: &Source) -> Result<Rendered, Error> {
+    fn render_directory(&self, path: &std::path::Path, source: &Source, context: &Context) -> Result<Rendered, Error> {
         let tree = DirectoryTree::new(path)?;
         let directory = lotse_render::normalize(&source.path)?;
-        let id = tree.fingerprint(&directory)?;
-        let key = format!("{id} {}", cache_key(source));
+        let whole = tools::source_type(&tree, source)? != SourceType::Directory;
+        // Kustomizations and charts read what lies beside them.
+        let id = tree.fingerprint(if whole { "" } else { &directory })?;
+        let key = format!("{id} {}", cache_key(source, context));
         if let Some(rendered) = self.cached(&key) {
             return Ok(rendered);
         }
         let commit = Commit { id, subject: "working directory".to_owned(), author: String::new() };
-        self.render_tree(&tree, source, commit, key)
+        self.render_tree(&tree, source, commit, key, context)
     }
 
-    fn render_tree(&self, tree: &dyn Tree, source: &Source, commit: Commit, key: String) -> Result<Rendered, Error> {
-        let source_type =
-            if source.directory.is_some() { SourceType::Directory } else { lotse_render::detect(tree, &source.path)? };
-        if source_type != SourceType::Directory {
-            let (tool, file) = match source_type {
-                SourceType::Helm => ("Helm chart", "Chart.yaml"),
-                _ => ("kustomization", "kustomization.yaml"),
-            };
-            return Err(Error::InvalidSpec {
-                field: "spec.source.path",
-                message: format!("{:?} holds a {tool} ({file}), which this version does not render yet", source.path),
-            });
-        }
-        let directory = source.directory.clone().unwrap_or_default();
-        let options =
-            DirectoryOptions { recurse: directory.recurse, include: directory.include, exclude: directory.exclude };
-        let manifests = Arc::new(lotse_render::render_directory(tree, &source.path, &options)?);
+    fn render_tree(
+        &self,
+        tree: &dyn Tree,
+        source: &Source,
+        commit: Commit,
+        key: String,
+        context: &Context,
+    ) -> Result<Rendered, Error> {
+        let source_type = tools::source_type(tree, source)?;
+        let secret = match source_type {
+            SourceType::Directory => [0; 32],
+            SourceType::Kustomize | SourceType::Helm => self.secret()?,
+        };
+        let manifests = Arc::new(tools::render(tree, source, source_type, context, &secret)?);
         let rendered = Rendered { commit, manifests, source_type };
         let mut cache = lock(&self.rendered);
         if cache.len() >= CACHED
@@ -187,6 +202,31 @@ impl Inner {
         }
         cache.insert(key, (Instant::now(), rendered.clone()));
         Ok(rendered)
+    }
+
+    /// What random functions of charts are drawn from: made once, kept beside the copies of repositories.
+    fn secret(&self) -> Result<[u8; 32], Error> {
+        let path = self.mirrors.join("render-seed");
+        let failed = |what: &str, error: &dyn std::fmt::Display| Error::Repository {
+            url: path.display().to_string(),
+            message: format!("the seed of charts' random functions cannot be {what}: {error}"),
+        };
+        let _turn = lock(&self.seeding);
+        match std::fs::read(&path) {
+            Ok(bytes) => bytes.try_into().map_err(|_| failed("read", &"it is not 32 bytes long; delete it")),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                let mut seed = [0; 32];
+                let mut random = std::fs::File::open("/dev/urandom").map_err(|error| failed("made", &error))?;
+                random.read_exact(&mut seed).map_err(|error| failed("made", &error))?;
+                std::fs::create_dir_all(&self.mirrors).map_err(|error| failed("written", &error))?;
+                let mut file = std::fs::OpenOptions::new();
+                let file = file.write(true).create_new(true).mode(0o600).open(&path);
+                let mut file = file.map_err(|error| failed("written", &error))?;
+                file.write_all(&seed).and_then(|()| file.sync_all()).map_err(|error| failed("written", &error))?;
+                Ok(seed)
+            }
+            Err(error) => Err(failed("read", &error)),
+        }
     }
 
     fn cached(&self, key: &str) -> Option<Rendered> {
@@ -199,8 +239,9 @@ impl Inner {
 
 /// Everything besides the commit that decides what is rendered. A repository is part of it: two of them may share a commit
 /// but not what one may read of the other.
-fn cache_key(source: &Source) -> String {
-    serde_json::to_string(source).unwrap_or_default()
+fn cache_key(source: &Source, context: &Context) -> String {
+    let text = serde_json::to_vec(&(source, context)).unwrap_or_default();
+    Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

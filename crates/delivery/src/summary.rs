@@ -71,12 +71,7 @@ impl Controller {
         }
         let in_sync = observation.targets.iter().all(|(_, compared)| compared.in_sync)
             && observation.surplus.iter().all(|(_, tracked)| !prunable(tracked));
-        let hooks = observation
-            .rendered
-            .manifests
-            .iter()
-            .filter(|manifest| plan::annotation(&manifest.object, HOOK).is_some())
-            .count();
+        let hooks = observation.rendered.manifests.iter().filter(|manifest| plan::is_hook(&manifest.object)).count();
         if hooks > 0 {
             let message = format!("{hooks} hooks are left out: sync hooks are not supported yet");
             status.conditions.push(Condition { kind: "SyncWarning".to_owned(), message, last_transition_time: None });

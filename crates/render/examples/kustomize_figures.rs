@@ -7,7 +7,7 @@ use std::{fs, path::Path, time::Instant};
 
 use lotse_render::{
     MemoryTree,
-    kustomize::{BuildOptions, build},
+    kustomize::{Options, build},
 };
 
 fn load(directory: &Path, prefix: &str, tree: &mut MemoryTree) {
@@ -51,7 +51,7 @@ fn main() {
     let mut times: Vec<_> = (0..7)
         .map(|_| {
             let begun = Instant::now();
-            let bytes = build(&tree, &root, &BuildOptions::default()).unwrap().len();
+            let bytes = build(&tree, &root, &Options::default()).unwrap().text.len();
             (begun.elapsed(), bytes)
         })
         .collect();

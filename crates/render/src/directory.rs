@@ -59,7 +59,12 @@ fn matcher(pattern: &str) -> Result<GlobMatcher, Error> {
 }
 
 /// Adds one document, or the items of a `List`.
-fn collect(path: &str, document: usize, mut value: Value, manifests: &mut Vec<Manifest>) -> Result<(), Error> {
+pub(crate) fn collect(
+    path: &str,
+    document: usize,
+    mut value: Value,
+    manifests: &mut Vec<Manifest>,
+) -> Result<(), Error> {
     let refuse = |message: String| Err(Error::NotAnObject { path: path.to_owned(), document: document + 1, message });
     if !value.is_object() {
         return refuse("is not a mapping with apiVersion and kind".to_owned());

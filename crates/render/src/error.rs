@@ -75,6 +75,8 @@ pub enum Error {
         path: String,
         /// As written, with its `ref`.
         url: String,
+        /// What to fetch.
+        need: Box<crate::kustomize::Remote>,
     },
     /// A chart is not made as a chart must be.
     #[error("{path}: {message}")]

@@ -70,7 +70,7 @@ fn words(case: &Value, key: &str) -> Vec<String> {
 }
 
 /// Options of a case; `read` gives the content of files that values refer to.
-fn options(case: &Value, read: impl Fn(&str) -> Vec<u8>) -> Result<Options, String> {
+fn options(case: &Value, read: impl Fn(&str) -> Option<Vec<u8>>) -> Result<Options, String> {
     let mut options = Options::default();
     options.release.name = "rel".to_owned();
     options.release.namespace = "ns".to_owned();
@@ -88,7 +88,7 @@ fn options(case: &Value, read: impl Fn(&str) -> Vec<u8>) -> Result<Options, Stri
     }
     options.capabilities.api_versions.extend(words(case, "apiVersions"));
     options.values.files.extend(words(case, "valuesFiles").into_iter().map(|name| {
-        let content = read(&name);
+        let content = read(&name).unwrap();
         (name, content)
     }));
     options.values.set_json = words(case, "setJson");
@@ -99,9 +99,9 @@ fn options(case: &Value, read: impl Fn(&str) -> Vec<u8>) -> Result<Options, Stri
     let paths = lotse_render::helm::files_of_arguments(&options.values.set_file).map_err(|error| error.to_string())?;
     options.values.file_contents = paths
         .into_iter()
-        .map(|path| {
-            let content = read(&path);
-            (path, content)
+        .filter_map(|path| {
+            let content = read(&path)?;
+            Some((path, content))
         })
         .collect();
     options.skip_schema_validation = case["skipSchema"].as_bool().unwrap_or(false);
@@ -116,7 +116,8 @@ fn shown(bytes: &[u8]) -> String {
 #[test]
 fn one_line_cases_print_what_helm_prints() {
     let mut tally = Tally::default();
-    let mut paths: Vec<PathBuf> = fs::read_dir(corpus().join("cases")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut paths: Vec<PathBuf> =
+        fs::read_dir(corpus().join("cases")).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.sort();
     for path in paths {
         let category = path.file_stem().unwrap().to_str().unwrap().to_owned();
@@ -133,7 +134,8 @@ fn one_line_cases_print_what_helm_prints() {
 
 fn one_line(case: &Value) -> Option<String> {
     let mut tree = MemoryTree::default();
-    let description = "apiVersion: v2\nname: corpus\nversion: 1.2.3\nappVersion: \"4.5.6\"\ndescription: one-line cases\n";
+    let description =
+        "apiVersion: v2\nname: corpus\nversion: 1.2.3\nappVersion: \"4.5.6\"\ndescription: one-line cases\n";
     tree.insert("Chart.yaml", description).unwrap();
     tree.insert("templates/case.txt", case["template"].as_str().unwrap()).unwrap();
     let mut files: BTreeMap<String, Vec<u8>> = BTreeMap::new();
@@ -146,7 +148,7 @@ fn one_line(case: &Value) -> Option<String> {
     for (name, content) in &files {
         tree.insert(name, content.clone()).unwrap();
     }
-    let outcome = options(case, |path| files.get(path).cloned().unwrap_or_default()).and_then(|mut options| {
+    let outcome = options(case, |path| files.get(path).cloned()).and_then(|mut options| {
         if let Some(values) = case["values"].as_str() {
             options.values.files.push(("values".to_owned(), values.into()));
         }
@@ -179,11 +181,13 @@ fn one_line(case: &Value) -> Option<String> {
 #[test]
 fn charts_render_to_what_helm_renders() {
     let mut tally = Tally::default();
-    let mut charts: Vec<PathBuf> = fs::read_dir(corpus().join("charts")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut charts: Vec<PathBuf> =
+        fs::read_dir(corpus().join("charts")).unwrap().map(|entry| entry.unwrap().path()).collect();
     charts.sort();
     for directory in charts {
         let name = directory.file_name().unwrap().to_str().unwrap().to_owned();
-        let mut cases: Vec<PathBuf> = fs::read_dir(directory.join("cases")).unwrap().map(|entry| entry.unwrap().path()).collect();
+        let mut cases: Vec<PathBuf> =
+            fs::read_dir(directory.join("cases")).unwrap().map(|entry| entry.unwrap().path()).collect();
         cases.sort();
         for case in cases {
             let id = format!("{name}/{}", case.file_name().unwrap().to_str().unwrap());
@@ -212,7 +216,7 @@ fn whole_chart(chart: &Path, case: &Path) -> Option<String> {
     let mut tree = MemoryTree::default();
     load(chart, "", &mut tree);
     let arguments = fs::read(case.join("args.json")).map_or(json!({}), |text| serde_json::from_slice(&text).unwrap());
-    let read = |path: &str| fs::read(case.join(path)).unwrap_or_default();
+    let read = |path: &str| fs::read(case.join(path)).ok();
     let outcome = options(&arguments, read).and_then(|options| {
         let chart = Chart::load(&tree, "").map_err(|error| error.to_string())?;
         let rendered = render_files(&chart, &options, &Offline).map_err(|error| error.to_string())?;
@@ -238,7 +242,11 @@ fn compare(expected: &Path, arguments: &Value, printed: Rendered, sorted: Result
     };
     let names = lotse_render::Tree::files(&files, "").unwrap_or_default();
     let found: Vec<&String> = printed.files.keys().collect();
-    check("names", names.join("\n").as_bytes(), found.iter().map(|name| name.as_str()).collect::<Vec<_>>().join("\n").as_bytes());
+    check(
+        "names",
+        names.join("\n").as_bytes(),
+        found.iter().map(|name| name.as_str()).collect::<Vec<_>>().join("\n").as_bytes(),
+    );
     for name in &names {
         let content = lotse_render::Tree::read(&files, name).unwrap();
         check(name, &content, printed.files.get(name).map_or(b"", Vec::as_slice));
@@ -248,9 +256,13 @@ fn compare(expected: &Path, arguments: &Value, printed: Rendered, sorted: Result
     check("values.json", pretty(&values).as_bytes(), pretty(&printed.values).as_bytes());
     let text = |name: &str| fs::read(expected.join(name)).unwrap_or_default();
     match sorted {
-        Err(error) if expected.join("manifest.yaml").exists() => check("manifest.yaml", b"", error.to_string().as_bytes()),
+        Err(error) if expected.join("manifest.yaml").exists() => {
+            check("manifest.yaml", b"", error.to_string().as_bytes())
+        }
         Err(_) => {}
-        Ok(_) if !expected.join("manifest.yaml").exists() => check("manifest", &text("manifest-error.json"), b"no error"),
+        Ok(_) if !expected.join("manifest.yaml").exists() => {
+            check("manifest", &text("manifest-error.json"), b"no error")
+        }
         Ok(sorted) => {
             let mut manifest = Vec::new();
             let mut document = |path: &str, content: &[u8]| {
@@ -265,7 +277,11 @@ fn compare(expected: &Path, arguments: &Value, printed: Rendered, sorted: Result
             check("manifest.yaml", &text("manifest.yaml"), &manifest);
             let hooks: Value = serde_json::from_slice(&text("hooks.json")).unwrap_or(json!([]));
             let found: Vec<Value> = sorted.hooks.iter().map(describe).collect();
-            check("hooks.json", pretty(&without_empty(hooks)).as_bytes(), pretty(&without_empty(found.into())).as_bytes());
+            check(
+                "hooks.json",
+                pretty(&without_empty(hooks)).as_bytes(),
+                pretty(&without_empty(found.into())).as_bytes(),
+            );
             check("notes.txt", &text("notes.txt"), &sorted.notes);
             let names: String = sorted.crds.iter().map(|(name, _)| format!("{name}\n")).collect();
             check("crds.txt", &text("crds.txt"), names.as_bytes());

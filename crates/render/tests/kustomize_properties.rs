@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use lotse_render::{
-    Error, MemoryTree,
-    kustomize::{BuildOptions, build},
+    Error, MemoryTree, Tree,
+    kustomize::{ChartRenderer, ChartRequest, Limits, Options, Overrides, PatchOverride, Remote, Remotes, build},
 };
 
 fn tree(files: &[(&str, &str)]) -> MemoryTree {
@@ -16,7 +16,7 @@ fn tree(files: &[(&str, &str)]) -> MemoryTree {
 }
 
 fn plain(tree: &MemoryTree, path: &str) -> Result<Vec<u8>, Error> {
-    build(tree, path, &BuildOptions::default())
+    build(tree, path, &Options::default()).map(|build| build.text)
 }
 
 const OBJECTS: &str = "apiVersion: v1\nkind: Secret\nmetadata: {name: s, annotations: {x: \"1\"}}\nstringData: {a: \"l1\\nl2\\n\", b: 'yes'}\n---\napiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec: {containers: [{name: c, image: i, envFrom: [{secretRef: {name: s}}]}]}\n";
@@ -46,16 +46,17 @@ fn an_overlay_that_changes_nothing_changes_nothing() {
 #[test]
 fn options_of_the_caller_are_like_fields_of_the_file() {
     let files = |kustomization: &str| tree(&[("a.yaml", OBJECTS), ("kustomization.yaml", kustomization)]);
-    let options = BuildOptions {
+    let overrides = Overrides {
         name_prefix: "x-".to_owned(),
         namespace: "ns".to_owned(),
         images: vec!["i=reg.test:5000/j:2".to_owned()],
         common_labels: [("l".to_owned(), "m".to_owned())].into(),
         common_annotations: [("o".to_owned(), "p".to_owned())].into(),
-        ..BuildOptions::default()
+        ..Overrides::default()
     };
     let written = "resources: [a.yaml]\nnamePrefix: x-\nnamespace: ns\nimages: [{name: i, newName: 'reg.test:5000/j', newTag: '2'}]\ncommonLabels: {l: m}\ncommonAnnotations: {o: p}\n";
-    assert_eq!(build(&files("resources: [a.yaml]\n"), "", &options).unwrap(), plain(&files(written), "").unwrap());
+    let options = Options { overrides: Some(&overrides), ..Options::default() };
+    assert_eq!(build(&files("resources: [a.yaml]\n"), "", &options).unwrap().text, plain(&files(written), "").unwrap());
 }
 
 #[test]
@@ -138,4 +139,135 @@ fn bytes_that_are_no_text_are_an_error() {
         tree.insert("kustomization.yaml", content).unwrap();
         assert!(plain(&tree, "").is_err(), "{content:?}");
     }
+}
+
+struct Fetched(Vec<(Remote, MemoryTree)>);
+
+impl Remotes for Fetched {
+    fn tree(&self, remote: &Remote) -> Option<&dyn Tree> {
+        self.0.iter().find(|(known, _)| known == remote).map(|(_, tree)| tree as &dyn Tree)
+    }
+}
+
+#[test]
+fn what_a_build_needs_can_be_given_and_builds_as_if_it_lay_in_the_tree() {
+    let tree = tree(&[(
+        "kustomization.yaml",
+        "namePrefix: p-\nresources: [\"https://h.test/o/r//base?ref=v1\", \"https://h.test/one.yaml\"]\n",
+    )]);
+    let mut fetched = Fetched(Vec::new());
+    let mut wanted = Vec::new();
+    for files in [
+        self::tree(&[
+            ("base/kustomization.yaml", "resources: [../a.d]\n"),
+            ("a.d/kustomization.yaml", "resources: [a.yaml]\n"),
+            ("a.d/a.yaml", OBJECTS),
+        ]),
+        self::tree(&[("one.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: one}\n")]),
+    ] {
+        let error = build(&tree, "", &Options { remotes: Some(&fetched), ..Options::default() }).unwrap_err();
+        let Error::Remote { need, .. } = error else { panic!("{error}") };
+        wanted.push((*need).clone());
+        fetched.0.push((*need, files));
+    }
+    assert!(matches!(wanted.as_slice(), [Remote::Git { .. }, Remote::File { .. }]), "{wanted:?}");
+    let built = build(&tree, "", &Options { remotes: Some(&fetched), ..Options::default() }).unwrap();
+    let names: Vec<_> = built.manifests().iter().map(|manifest| manifest.object["metadata"]["name"].clone()).collect();
+    assert_eq!(names, ["p-one", "p-s", "p-p"]);
+}
+
+struct Echo;
+
+impl ChartRenderer for Echo {
+    fn render(&self, request: &ChartRequest<'_>) -> Result<Vec<u8>, Error> {
+        let values = request.values.concat();
+        let name = format!("{}-{}", request.release_name, request.directory.replace('/', "-"));
+        let values = String::from_utf8_lossy(&values).trim().replace('\n', "; ");
+        Ok(format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}}}\ndata: {{values: {values:?}}}\n")
+            .into_bytes())
+    }
+}
+
+#[test]
+fn charts_are_rendered_by_the_caller_with_their_values_in_order() {
+    let tree = tree(&[
+        ("charts/web/Chart.yaml", "name: web\n"),
+        ("v.yaml", "a: file\n"),
+        (
+            "kustomization.yaml",
+            "namePrefix: p-\nhelmCharts: [{name: web, releaseName: r, valuesFile: v.yaml, valuesInline: {a: inline}}]\n",
+        ),
+    ]);
+    let error = plain(&tree, "").unwrap_err().to_string();
+    assert!(error.contains("helmCharts: web"), "{error}");
+    let built = build(&tree, "", &Options { charts: Some(&Echo), ..Options::default() }).unwrap();
+    let object = &built.manifests()[0].object;
+    assert_eq!(object["metadata"]["name"], "p-r-charts-web");
+    assert_eq!(object["data"]["values"], "a: file; a: inline");
+    let missing =
+        self::tree(&[("kustomization.yaml", "helmCharts: [{name: x, repo: \"https://h.test\", version: \"1\"}]\n")]);
+    let error = build(&missing, "", &Options { charts: Some(&Echo), ..Options::default() }).unwrap_err();
+    assert!(matches!(error, Error::Remote { need, .. } if matches!(*need, Remote::Chart { .. })));
+}
+
+#[test]
+fn overrides_patch_force_and_leave_missing_components_out() {
+    let tree =
+        tree(&[("a.yaml", OBJECTS), ("kustomization.yaml", "resources: [a.yaml]\ncommonAnnotations: {o: file}\n")]);
+    let mut overrides = Overrides {
+        common_annotations: [("o".to_owned(), "given".to_owned())].into(),
+        components: vec!["nothing".to_owned()],
+        patches: vec![PatchOverride {
+            patch: "- {op: add, path: /metadata/labels, value: {l: m}}".to_owned(),
+            target: Some([("kind".to_owned(), "Secret".to_owned())].into()),
+            ..PatchOverride::default()
+        }],
+        ..Overrides::default()
+    };
+    let run = |overrides: &Overrides| {
+        let options = Options { overrides: Some(overrides), ..Options::default() };
+        build(&tree, "", &options)
+            .map(|build| String::from_utf8(build.text).unwrap())
+            .map_err(|error| error.to_string())
+    };
+    assert!(run(&overrides).unwrap_err().contains("forceCommonAnnotations"));
+    overrides.force_common_annotations = true;
+    assert!(run(&overrides).unwrap_err().contains("nothing"));
+    overrides.ignore_missing_components = true;
+    let text = run(&overrides).unwrap();
+    assert!(text.contains("o: given") && text.contains("l: m") && !text.contains("o: file"), "{text}");
+    overrides.common_annotations_envsubst = true;
+    assert!(run(&overrides).unwrap_err().contains("commonAnnotationsEnvsubst"));
+}
+
+#[test]
+fn trees_that_multiply_or_go_in_circles_end_within_limits() {
+    let mut double = MemoryTree::default();
+    for level in 0..40 {
+        for side in ["l", "r"] {
+            let next = level + 1;
+            let text = format!("namePrefix: {side}-\nresources: [../l{next}, ../r{next}]\n");
+            double.insert(&format!("{side}{level}/kustomization.yaml"), text).unwrap();
+        }
+    }
+    assert!(plain(&double, "l0").is_err());
+    let many: String =
+        (0..100).map(|index| format!("---\napiVersion: v1\nkind: Pod\nmetadata: {{name: p{index}}}\n")).collect();
+    let small = tree(&[("a.yaml", &many), ("kustomization.yaml", "resources: [a.yaml]\n")]);
+    for limits in [
+        Limits { objects: 99, ..Limits::default() },
+        Limits { output_bytes: 1000, ..Limits::default() },
+        Limits { input_bytes: 1000, ..Limits::default() },
+        Limits { kustomizations: 0, ..Limits::default() },
+    ] {
+        let error = build(&small, "", &Options { limits, ..Options::default() }).unwrap_err();
+        assert!(matches!(error, Error::Limit { .. }), "{error}");
+    }
+    let circle =
+        tree(&[("a/kustomization.yaml", "resources: [../b]\n"), ("b/kustomization.yaml", "resources: [../a]\n")]);
+    assert!(plain(&circle, "a").unwrap_err().to_string().contains("cycle"));
+    let own = tree(&[("a/kustomization.yaml", "resources: [.]\n")]);
+    assert!(plain(&own, "a").unwrap_err().to_string().contains("cycle"));
+    let cases = tree(&[("A.yaml", &many), ("a.yaml", OBJECTS), ("kustomization.yaml", "resources: [a.yaml]\n")]);
+    assert_eq!(build(&cases, "", &Options::default()).unwrap().objects.len(), 2);
 }

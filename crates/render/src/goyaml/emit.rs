@@ -27,7 +27,7 @@ pub fn emit(value: &Value, style: EmitStyle) -> Vec<u8> {
         Value::Map(map) if !map.is_empty() => emitter.map(map, 0, false),
         Value::List(items) if !items.is_empty() => emitter.list(items, 0, false),
         scalar => {
-            emitter.scalar(scalar, 0, Context::Root);
+            emitter.scalar(scalar, 2, Context::Root);
             emitter.out.push(b'\n');
         }
     }
@@ -384,7 +384,9 @@ impl<'a> Text<'a> {
     fn analyze(bytes: &'a [u8], style: EmitStyle) -> Self {
         let value = String::from_utf8_lossy(bytes);
         let reads_as_string = match style {
-            EmitStyle::V2 => resolve_scalar(&value, Dialect::V2).0 == Tag::Str && !is_base_60(&value),
+            EmitStyle::V2 => {
+                resolve_scalar(&value, Dialect::V2).0 == Tag::Str && !is_base_60(&value) && !is_short_date(&value)
+            }
             EmitStyle::V3 => {
                 resolve_scalar(&value, Dialect::V3).0 == Tag::Str && !is_base_60(&value) && !is_old_bool(&value)
             }
@@ -477,6 +479,25 @@ impl<'a> Text<'a> {
             style = Style::Double;
         }
         style
+    }
+}
+
+/// `2001-1-1`, a date for go-yaml 2.
+fn is_short_date(text: &str) -> bool {
+    let parts: Vec<&str> = text.split('-').collect();
+    let digits =
+        |part: &str, most: usize| (1..=most).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit());
+    let within = |part: &str, most: u8| part.parse().is_ok_and(|number: u8| (1..=most).contains(&number));
+    match parts.as_slice() {
+        [year, month, day] => {
+            year.len() == 4
+                && digits(year, 4)
+                && digits(month, 2)
+                && digits(day, 2)
+                && within(month, 12)
+                && within(day, 31)
+        }
+        _ => false,
     }
 }
 

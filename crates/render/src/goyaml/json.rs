@@ -70,11 +70,18 @@ pub fn numbers_to_float(value: &mut Value) {
 /// Compact JSON as `json.Marshal` writes it: keys sorted by bytes; `<`, `>`, `&`, U+2028 and U+2029 escaped when `escape_html`.
 pub fn to_json(value: &Value, escape_html: bool) -> Result<Vec<u8>, Error> {
     let mut out = Vec::new();
-    write(value, escape_html, &mut out)?;
+    write(value, escape_html, true, &mut out)?;
     Ok(out)
 }
 
-fn write(value: &Value, escape_html: bool, out: &mut Vec<u8>) -> Result<(), Error> {
+/// The same with keys as they stand: the fields of Go's structs have an order of their own.
+pub fn to_json_in_order(value: &Value, escape_html: bool) -> Result<Vec<u8>, Error> {
+    let mut out = Vec::new();
+    write(value, escape_html, false, &mut out)?;
+    Ok(out)
+}
+
+fn write(value: &Value, escape_html: bool, sorted: bool, out: &mut Vec<u8>) -> Result<(), Error> {
     match value {
         Value::Null => out.extend_from_slice(b"null"),
         Value::Bool(value) => out.extend_from_slice(if *value { b"true" } else { b"false" }),
@@ -91,13 +98,15 @@ fn write(value: &Value, escape_html: bool, out: &mut Vec<u8>) -> Result<(), Erro
                 if index > 0 {
                     out.push(b',');
                 }
-                write(item, escape_html, out)?;
+                write(item, escape_html, sorted, out)?;
             }
             out.push(b']');
         }
         Value::Map(map) => {
             let mut entries: Vec<_> = map.iter().collect();
-            entries.sort_by_key(|(key, _)| *key);
+            if sorted {
+                entries.sort_by_key(|(key, _)| *key);
+            }
             out.push(b'{');
             for (index, (key, value)) in entries.into_iter().enumerate() {
                 if index > 0 {
@@ -105,7 +114,7 @@ fn write(value: &Value, escape_html: bool, out: &mut Vec<u8>) -> Result<(), Erro
                 }
                 write_string(key, escape_html, out);
                 out.push(b':');
-                write(value, escape_html, out)?;
+                write(value, escape_html, sorted, out)?;
             }
             out.push(b'}');
         }

@@ -19,11 +19,20 @@ pub fn parse_documents(input: &[u8], dialect: Dialect) -> Result<Vec<Value>, Err
     parse_nodes(input, dialect)?.iter().map(|node| to_value(node, dialect)).collect()
 }
 
+/// The first document of a text, as `yaml.Unmarshal` reads it: what follows it need not even be YAML. `None` for an empty text.
+pub fn parse_first(input: &[u8], dialect: Dialect) -> Result<Option<Value>, Error> {
+    parse(input, dialect, 1)?.first().map(|node| to_value(node, dialect)).transpose()
+}
+
 /// The documents of a text, with the style and tag of each scalar; aliases and merge keys are expanded.
 ///
 /// An alias belongs to its document. The sum of what aliases expand to is limited, so is nesting. A key given twice is an
 /// error for go-yaml 3; for go-yaml 2 the last one wins.
 pub fn parse_nodes(input: &[u8], dialect: Dialect) -> Result<Vec<Node>, Error> {
+    parse(input, dialect, usize::MAX)
+}
+
+fn parse(input: &[u8], dialect: Dialect, most: usize) -> Result<Vec<Node>, Error> {
     if input.len() > MAX_BYTES {
         return Err(Error::new(0, 0, format!("larger than {MAX_BYTES} bytes")));
     }
@@ -39,7 +48,7 @@ pub fn parse_nodes(input: &[u8], dialect: Dialect) -> Result<Vec<Node>, Error> {
         input
     };
     // A net only: malformed text gives errors, but the scanner is not free of assertions.
-    catch_unwind(AssertUnwindSafe(|| Composer::new(input, dialect, open_ended).stream()))
+    catch_unwind(AssertUnwindSafe(|| Composer::new(input, dialect, open_ended).stream(most)))
         .unwrap_or_else(|_| Err(Error::new(0, 0, "malformed document")))
 }
 
@@ -89,10 +98,11 @@ impl<'a> Composer<'a> {
         }
     }
 
-    fn stream(mut self) -> Result<Vec<Node>, Error> {
+    fn stream(mut self, most: usize) -> Result<Vec<Node>, Error> {
         let mut documents = Vec::new();
         loop {
             match self.next()?.0 {
+                EventData::DocumentEnd { .. } if documents.len() == most => return Ok(documents),
                 EventData::StreamStart { .. } | EventData::DocumentEnd { .. } => {}
                 EventData::DocumentStart { .. } => {
                     self.anchors.clear();

@@ -33,7 +33,8 @@ pub(super) fn release(release: &Release) -> Value {
 
 /// `.Chart`
 pub(super) fn chart(metadata: &Metadata, is_root: bool) -> Value {
-    let words = |words: &[String]| if words.is_empty() { Value::nil_list(Element::String) } else { Value::strings(words) };
+    let words =
+        |words: &[String]| if words.is_empty() { Value::nil_list(Element::String) } else { Value::strings(words) };
     let maintainers = metadata.maintainers.iter().map(|maintainer| {
         let fields = vec![
             ("Name", "name", Value::string(&maintainer.name)),
@@ -56,7 +57,8 @@ pub(super) fn chart(metadata: &Metadata, is_root: bool) -> Value {
         ];
         Struct::pointer("*chart.Dependency", fields)
     });
-    let annotations: Entries = metadata.annotations.iter().map(|(key, value)| (text(key), Value::string(value))).collect();
+    let annotations: Entries =
+        metadata.annotations.iter().map(|(key, value)| (text(key), Value::string(value))).collect();
     let annotations = if annotations.is_empty() { Map::nil() } else { Map::typed(Element::String, annotations) };
     let fields = vec![
         ("Name", "name", Value::string(&metadata.name)),
@@ -175,9 +177,6 @@ impl Files {
 
     /// Contents by the last part of the name; of equal ones the last by full name wins.
     fn by_base(&self, content: impl Fn(&File) -> Text) -> Result<Value, Failure> {
-        if self.chosen.is_empty() {
-            return Ok(Value::string(""));
-        }
         let base = |file: &File| text(file.name.rsplit('/').next().unwrap_or(&file.name));
         words_as_yaml(self.iter().map(|file| (base(file), goyaml::Value::String(content(file)))).collect())
     }
@@ -197,7 +196,7 @@ impl Object for Files {
     }
 
     fn field(&self, name: &[u8]) -> Option<Value> {
-        Some(self.get(name).map_or(Value::Nil, |file| Value::Bytes(Text::clone(&file.data))))
+        Some(self.get(name).map_or_else(|| Value::Bytes(text("")), |file| Value::Bytes(Text::clone(&file.data))))
     }
 
     fn method(&self, name: &[u8]) -> Option<Signature> {

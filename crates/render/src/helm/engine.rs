@@ -44,7 +44,10 @@ struct Placed {
 }
 
 fn evaluate(chart: &Chart, values: &Tree, options: &Options, lookup: &dyn Lookup) -> Result<Files, Error> {
-    let shared = Shared { release: builtin::release(&options.release), capabilities: builtin::capabilities(&options.capabilities) };
+    let shared = Shared {
+        release: builtin::release(&options.release),
+        capabilities: builtin::capabilities(&options.capabilities),
+    };
     let mut placed = Vec::new();
     place(chart, &chart.metadata.name, true, from_given(&Given::Map(values.clone())), &shared, &mut placed);
     // The deepest come first, and names in reverse: what is higher up defines last, and so wins.
@@ -73,7 +76,7 @@ fn evaluate(chart: &Chart, values: &Tree, options: &Options, lookup: &dyn Lookup
         }
         let about = [("Name", &template.name), ("BasePath", &template.base_path)];
         let about = about.into_iter().map(|(key, value)| (text(key), Value::string(value))).collect();
-        template.dot.insert(text("Template"), Value::map(about));
+        template.dot.insert(text("Template"), as_values(&Value::map(about)));
         let Some(found) = evaluator.templates.find(template.name.as_bytes()).map(Arc::clone) else { continue };
         match evaluator.execute(&found, &Value::Map(template.dot.clone())) {
             Ok(printed) => {
@@ -104,7 +107,7 @@ fn place(chart: &Chart, path: &str, is_root: bool, values: Value, shared: &Share
         ("Files", builtin::files(&chart.files)),
         ("Release", shared.release.clone()),
         ("Capabilities", shared.capabilities.clone()),
-        ("Values", values.clone()),
+        ("Values", as_values(&values)),
         ("Subcharts", Value::Map(subcharts.clone())),
     ];
     let dot = Map::new(entries.into_iter().map(|(key, value)| (text(key), value)).collect());
@@ -131,6 +134,13 @@ fn place(chart: &Chart, path: &str, is_root: bool, values: Value, shared: &Share
         });
     }
     dot
+}
+
+fn as_values(value: &Value) -> Value {
+    match value {
+        Value::Map(map) => Value::Map(map.as_values()),
+        other => other.clone(),
+    }
 }
 
 pub(super) fn base_name(path: &str) -> &str {

@@ -52,11 +52,7 @@ fn translate(pattern: &str, rich: bool) -> Option<String> {
     (alternatives == 0).then_some(expression)
 }
 
-fn class(
-    characters: &mut std::iter::Peekable<std::str::Chars<'_>>,
-    rich: bool,
-    expression: &mut String,
-) -> Option<()> {
+fn class(characters: &mut std::iter::Peekable<std::str::Chars<'_>>, rich: bool, expression: &mut String) -> Option<()> {
     expression.push('[');
     let negation = if rich { '!' } else { '^' };
     if characters.peek() == Some(&negation) {

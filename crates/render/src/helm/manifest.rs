@@ -166,9 +166,7 @@ pub(super) fn split(text: &[u8]) -> Vec<&[u8]> {
     static SEPARATOR: OnceLock<Option<Regex>> = OnceLock::new();
     let text = trim(text);
     match SEPARATOR.get_or_init(|| Regex::new(r"(?-u)(?:^|[\t\n\x0c\r ]*\n)---[\t\n\x0c\r ]*").ok()) {
-        Some(separator) => {
-            separator.split(text).filter(|document| !document.is_empty()).map(trim).collect()
-        }
+        Some(separator) => separator.split(text).filter(|document| !document.is_empty()).map(trim).collect(),
         None => vec![text],
     }
 }
@@ -188,10 +186,10 @@ struct Head {
 
 impl Head {
     fn read(content: &[u8]) -> Result<Self, String> {
-        let documents = goyaml::parse_documents(content, Dialect::V2)
-            .map_err(|error| format!("error converting YAML to JSON: yaml: {error}"))?;
-        let Some(object) = documents.first() else { return Ok(Self::default()) };
-        let fields = table(object, "the document")?;
+        let object = goyaml::parse_first(content, Dialect::V2)
+            .map_err(|error| format!("error converting YAML to JSON: yaml: {error}"))?
+            .unwrap_or_default();
+        let fields = table(&object, "the document")?;
         let Some(fields) = fields else { return Ok(Self::default()) };
         let field = |name: &str| fields.get(name.as_bytes()).unwrap_or(&Value::Null);
         word(field("apiVersion"), "apiVersion")?;

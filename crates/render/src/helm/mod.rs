@@ -10,6 +10,7 @@ mod failure;
 mod format;
 mod functions;
 mod glob;
+mod inflate;
 mod manifest;
 mod object;
 mod options;
@@ -21,6 +22,7 @@ mod value;
 mod values;
 
 pub use chart::{Chart, Dependency, Maintainer, Metadata};
+pub use inflate::InflateCharts;
 pub use manifest::{Document, Hook};
 pub use options::{Capabilities, KubeVersion, Limits, Lookup, Offline, Options, Release, Values};
 pub use print::{PrintOptions, print};
@@ -28,7 +30,7 @@ pub use values::files_of_arguments;
 
 use std::collections::BTreeMap;
 
-use crate::Error;
+use crate::{Error, Manifest, directory, goyaml};
 use values::coalesce::{Nulls, coalesce};
 
 /// What a chart renders to.
@@ -47,6 +49,47 @@ pub struct Rendered {
     pub documents: Vec<Document>,
     /// Hooks, in the order of installation of their kinds; their weights order them at each moment.
     pub hooks: Vec<Hook>,
+}
+
+/// Which objects of a render are wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// The objects of `crds/`, first.
+    pub crds: bool,
+    /// Hooks, last; without those that are only tests.
+    pub hooks: bool,
+    /// Hooks that are tests.
+    pub tests: bool,
+}
+
+// === impl Rendered ===
+
+impl Rendered {
+    /// The objects, parsed as Helm's clients parse them: of a key given twice the last one counts. Lists are replaced by their
+    /// items, empty documents are left out.
+    pub fn manifests(&self, wanted: Wanted) -> Result<Vec<Manifest>, Error> {
+        let mut found = Vec::new();
+        let mut add = |path: &str, content: &[u8]| -> Result<(), Error> {
+            let refuse = |error: goyaml::Error| Error::Manifest { path: path.to_owned(), message: error.to_string() };
+            for document in goyaml::parse_documents(content, goyaml::Dialect::V2).map_err(refuse)? {
+                if !document.is_null() {
+                    directory::collect(path, found.len(), goyaml::to_json_value(&document), &mut found)?;
+                }
+            }
+            Ok(())
+        };
+        if wanted.crds {
+            self.crds.iter().try_for_each(|(path, content)| add(path, content))?;
+        }
+        self.documents.iter().try_for_each(|document| add(&document.path, &document.content))?;
+        for hook in &self.hooks {
+            let test = hook.events.iter().all(|event| event == "test");
+            if (wanted.hooks && !test) || (wanted.tests && test) {
+                add(&hook.path, &hook.manifest)?;
+            }
+        }
+        Ok(found)
+    }
 }
 
 /// Renders a chart.
@@ -79,7 +122,9 @@ fn print_templates(chart: &Chart, options: &Options, lookup: &dyn Lookup) -> Res
     }
     let (wanted, found) = (&chart.metadata.kube_version, &options.capabilities.kube_version.version);
     if !wanted.is_empty() && !chart::metadata::is_compatible(wanted, found) {
-        return Err(refuse(format!("chart requires kubeVersion: {wanted} which is incompatible with Kubernetes {found}")));
+        return Err(refuse(format!(
+            "chart requires kubeVersion: {wanted} which is incompatible with Kubernetes {found}"
+        )));
     }
     let files = engine::render(&chart, &values, options, lookup)?;
     let mut crds = Vec::new();

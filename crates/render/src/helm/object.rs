@@ -96,7 +96,8 @@ impl Object for Struct {
     }
 
     fn method(&self, name: &[u8]) -> Option<Signature> {
-        let known = (name == b"String" && self.string.is_some()) || self.getters.iter().any(|(getter, _)| getter.as_bytes() == name);
+        let known = (name == b"String" && self.string.is_some())
+            || self.getters.iter().any(|(getter, _)| getter.as_bytes() == name);
         known.then_some(Signature { parameters: &[] })
     }
 
@@ -112,7 +113,8 @@ impl Object for Struct {
     }
 
     fn members(&self) -> Vec<(Text, Text, Value)> {
-        let member = |(name, json, value): &(&str, &str, Value)| (name.as_bytes().into(), json.as_bytes().into(), value.clone());
+        let member =
+            |(name, json, value): &(&str, &str, Value)| (name.as_bytes().into(), json.as_bytes().into(), value.clone());
         self.fields.iter().map(member).collect()
     }
 }

@@ -2,8 +2,6 @@
 
 use serde_json::Value;
 
-use super::semver::Version;
-
 /// The release that a chart is rendered for: `.Release`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Release {
@@ -79,14 +77,19 @@ pub struct KubeVersion {
 // === impl KubeVersion ===
 
 impl KubeVersion {
-    /// Reads `--kube-version`: `1.32`, `v1.32.3`, `v1.32.3-eks-1`. `None` when it is no version.
+    /// Reads `--kube-version` as Kubernetes reads its own versions: `1.32`, `v1.32.3`, `v1.32.3-eks-1`. What follows the numbers is
+    /// left out. `None` when it is no version.
     pub fn parse(text: &str) -> Option<Self> {
-        let version = Version::parse(text)?;
-        Some(Self {
-            version: format!("v{version}"),
-            major: version.major.to_string(),
-            minor: version.minor.to_string(),
-        })
+        let text = text.trim_start().trim_start_matches('v');
+        let end = text.find(|character: char| !character.is_ascii_digit() && character != '.').unwrap_or(text.len());
+        let numbers = text.get(..end)?.trim_end_matches('.');
+        let parts: Option<Vec<u64>> = numbers.split('.').map(|part| part.parse().ok()).collect();
+        match parts?.as_slice() {
+            [major, minor, ..] => {
+                Some(Self { version: format!("v{numbers}"), major: major.to_string(), minor: minor.to_string() })
+            }
+            _ => None,
+        }
     }
 }
 

@@ -164,7 +164,8 @@ fn constraint(operator: &str, version: &str) -> Option<Constraint> {
     static PARTS: OnceLock<Option<Regex>> = OnceLock::new();
     let parts = expression(&PARTS, || format!(r"^v?([0-9xX*|]+)(?:\.([0-9xX*|]+))?(?:\.([0-9xX*|]+))?({SUFFIX})$"))?;
     let found = parts.captures(version)?;
-    let part = |index: usize| found.get(index).map(|part| part.as_str()).filter(|part| !matches!(*part, "x" | "X" | "*"));
+    let part =
+        |index: usize| found.get(index).map(|part| part.as_str()).filter(|part| !matches!(*part, "x" | "X" | "*"));
     let prerelease = found.get(5).map(|found| format!("-{}", found.as_str())).unwrap_or_default();
     let (mut minor_dirty, mut patch_dirty, mut dirty) = (false, false, false);
     let version = match (part(1), part(2), part(3)) {

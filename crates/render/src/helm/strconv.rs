@@ -85,12 +85,18 @@ pub(crate) fn parse_float(text: &str) -> Option<f64> {
     if unsigned.starts_with("0x") || unsigned.starts_with("0X") {
         return Some(sign * hexadecimal_float(unsigned.get(2..)?)?);
     }
-    let plain = if unsigned.contains('_') {
-        // Underscores are allowed in literals with a base prefix only, which a decimal float has not.
-        return None;
-    } else {
-        unsigned
+    // Underscores stand between digits only.
+    let between = |index: usize| {
+        let digit = |index: Option<usize>| {
+            index.and_then(|index| unsigned.as_bytes().get(index)).is_some_and(u8::is_ascii_digit)
+        };
+        digit(index.checked_sub(1)) && digit(index.checked_add(1))
     };
+    if unsigned.bytes().enumerate().any(|(index, byte)| byte == b'_' && !between(index)) {
+        return None;
+    }
+    let without = unsigned.replace('_', "");
+    let plain = without.as_str();
     if !plain.bytes().next()?.is_ascii_digit() && !plain.starts_with('.') {
         return None;
     }
@@ -193,7 +199,9 @@ fn exponent_form(number: &Decimal, letter: u8) -> String {
 
 fn positional(number: &Decimal) -> String {
     let mut out = String::new();
-    let digit = |index: i32| usize::try_from(index).ok().and_then(|index| number.digits.get(index)).map_or('0', |byte| char::from(*byte));
+    let digit = |index: i32| {
+        usize::try_from(index).ok().and_then(|index| number.digits.get(index)).map_or('0', |byte| char::from(*byte))
+    };
     if number.exponent < 0 {
         out.push('0');
     } else {

@@ -81,7 +81,11 @@ pub(crate) struct List {
 
 /// A shared map.
 #[derive(Clone)]
-pub(crate) struct Map(Rc<MapCell>);
+pub(crate) struct Map {
+    cell: Rc<MapCell>,
+    /// Declared as `chartutil.Values`, which some functions do not take for a map.
+    named: bool,
+}
 
 struct MapCell {
     element: Element,
@@ -171,55 +175,64 @@ impl Map {
     }
 
     pub(crate) fn typed(element: Element, entries: Entries) -> Map {
-        Map(Rc::new(MapCell { element, nil: false, entries: RefCell::new(entries) }))
+        Map { cell: Rc::new(MapCell { element, nil: false, entries: RefCell::new(entries) }), named: false }
     }
 
     /// Go's nil map.
     pub(crate) fn nil() -> Map {
-        Map(Rc::new(MapCell { element: Element::Any, nil: true, entries: RefCell::default() }))
+        Map { cell: Rc::new(MapCell { element: Element::Any, nil: true, entries: RefCell::default() }), named: false }
+    }
+
+    /// The same map as `chartutil.Values`.
+    pub(crate) fn as_values(&self) -> Map {
+        Map { cell: Rc::clone(&self.cell), named: true }
+    }
+
+    pub(crate) fn is_values(&self) -> bool {
+        self.named
     }
 
     pub(crate) fn element(&self) -> Element {
-        self.0.element
+        self.cell.element
     }
 
     pub(crate) fn is_nil(&self) -> bool {
-        self.0.nil
+        self.cell.nil
     }
 
     pub(crate) fn entries(&self) -> Ref<'_, Entries> {
-        self.0.entries.borrow()
+        self.cell.entries.borrow()
     }
 
     pub(crate) fn get(&self, key: &[u8]) -> Option<Value> {
-        self.0.entries.borrow().get(key).cloned()
+        self.cell.entries.borrow().get(key).cloned()
     }
 
     /// Sets an entry; `false` for a nil map.
     pub(crate) fn insert(&self, key: Text, value: Value) -> bool {
-        if self.0.nil {
+        if self.cell.nil {
             return false;
         }
-        self.0.entries.borrow_mut().insert(key, value);
+        self.cell.entries.borrow_mut().insert(key, value);
         true
     }
 
     pub(crate) fn remove(&self, key: &[u8]) {
-        self.0.entries.borrow_mut().remove(key);
+        self.cell.entries.borrow_mut().remove(key);
     }
 
     /// Empties the map, which breaks reference cycles through it.
     pub(crate) fn clear(&self) {
-        let taken = std::mem::take(&mut *self.0.entries.borrow_mut());
+        let taken = std::mem::take(&mut *self.cell.entries.borrow_mut());
         drop(taken);
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.0.entries.borrow().len()
+        self.cell.entries.borrow().len()
     }
 
     pub(crate) fn same(&self, other: &Map) -> bool {
-        Rc::ptr_eq(&self.0, &other.0)
+        Rc::ptr_eq(&self.cell, &other.cell)
     }
 }
 
@@ -315,6 +328,7 @@ impl Value {
             Value::Invalid | Value::Nil => "<nil>".to_owned(),
             Value::Bytes(_) => "[]uint8".to_owned(),
             Value::List(list) => format!("[]{}", list.element.type_name()),
+            Value::Map(map) if map.is_values() => "chartutil.Values".to_owned(),
             Value::Map(map) => format!("map[string]{}", map.element().type_name()),
             Value::Time(_) => "time.Time".to_owned(),
             Value::Duration(_) => "time.Duration".to_owned(),
@@ -425,7 +439,9 @@ pub(crate) fn deep_equal(left: &Value, right: &Value, depth: usize) -> bool {
     match (left, right) {
         (Value::Invalid | Value::Nil, Value::Invalid | Value::Nil) => true,
         (Value::Bool(a), Value::Bool(b)) => a == b,
-        (Value::Int(a), Value::Int(b)) | (Value::Int64(a), Value::Int64(b)) | (Value::Duration(a), Value::Duration(b)) => a == b,
+        (Value::Int(a), Value::Int(b))
+        | (Value::Int64(a), Value::Int64(b))
+        | (Value::Duration(a), Value::Duration(b)) => a == b,
         (Value::Int32(a), Value::Int32(b)) => a == b,
         (Value::Uint8(a), Value::Uint8(b)) => a == b,
         (Value::Uint64(a), Value::Uint64(b)) => a == b,
@@ -444,10 +460,15 @@ pub(crate) fn deep_equal(left: &Value, right: &Value, depth: usize) -> bool {
             let (a_entries, b_entries) = (a.entries(), b.entries());
             a.element() == b.element()
                 && a_entries.len() == b_entries.len()
-                && a_entries.iter().zip(b_entries.iter()).all(|((ka, va), (kb, vb))| ka == kb && deep_equal(va, vb, depth - 1))
+                && a_entries
+                    .iter()
+                    .zip(b_entries.iter())
+                    .all(|((ka, va), (kb, vb))| ka == kb && deep_equal(va, vb, depth - 1))
         }
         (Value::Time(a), Value::Time(b)) => a == b,
-        (Value::Object(a), Value::Object(b)) => Rc::ptr_eq(a, b) || (a.type_name() == b.type_name() && a.string() == b.string()),
+        (Value::Object(a), Value::Object(b)) => {
+            Rc::ptr_eq(a, b) || (a.type_name() == b.type_name() && a.string() == b.string())
+        }
         _ => false,
     }
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    MAX_OBJECTS, configure, crds,
+    charts, configure, crds,
     field_spec::Specs,
     kustomization::{COMPONENT, Kustomization, Var, decode},
     loader::{self, Loader},
@@ -55,7 +55,6 @@ impl Accumulator {
         kustomization: Kustomization,
         build_metadata: &[String],
     ) -> Result<(), Error> {
-        refuse_what_is_not_there(loader, &kustomization)?;
         if let Some(schema) = openapi(loader, &kustomization)? {
             self.schema = schema;
         }
@@ -64,6 +63,9 @@ impl Accumulator {
         }
         self.configure(loader, &kustomization)?;
         for resource in configure::generators(loader, &kustomization, build_metadata)? {
+            self.absorb(resource).map_err(|error| loader.error(error))?;
+        }
+        for resource in charts::charts(loader, &kustomization)? {
             self.absorb(resource).map_err(|error| loader.error(error))?;
         }
         self.ids = None;
@@ -98,6 +100,9 @@ impl Accumulator {
             }
             return self.append(loader, found);
         }
+        if let Some(content) = loader.remote_file(path)? {
+            return self.append(loader, loader::resources(path, &content)?);
+        }
         let directory = loader.directory(path)?;
         let (kustomization, _) = directory.kustomization()?;
         if kustomization.kind == COMPONENT.1 {
@@ -123,11 +128,11 @@ impl Accumulator {
             }
             self.resources.push(resource);
         }
-        if self.resources.len() > MAX_OBJECTS {
+        if self.resources.len() > loader.options.limits.objects {
             return Err(Error::Limit {
                 path: loader.root.clone(),
                 what: "number of objects",
-                limit: MAX_OBJECTS as u64,
+                limit: loader.options.limits.objects as u64,
             });
         }
         Ok(())
@@ -219,16 +224,6 @@ impl Accumulator {
         });
         Ok(self.resources)
     }
-}
-
-/// What is named in a kustomization and cannot be had here.
-fn refuse_what_is_not_there(loader: &Loader<'_>, kustomization: &Kustomization) -> Result<(), Error> {
-    if !kustomization.helm_charts.is_empty() || !kustomization.helm_chart_inflation_generator.is_empty() {
-        return Err(
-            loader.error("helmCharts: charts inside a kustomization are not rendered; render the chart by itself")
-        );
-    }
-    Ok(())
 }
 
 /// The schema of `openapi`, if there is one.

@@ -109,14 +109,17 @@ pub(super) fn transformers(
     let notes = build_metadata.iter().any(|option| option == "transformerAnnotations");
     let mut found: Vec<Transformer> = steps
         .into_iter()
-        .map(|(kind, action)| Transformer { action, origin: notes.then(|| built_in_origin(loader, kind, "  ")) })
+        .map(|(kind, action)| Transformer {
+            action,
+            origin: notes.then(|| built_in_origin(loader, kind, "  ")),
+            only_checks: false,
+        })
         .collect();
     for resource in plugins::load(loader, "transformers", &kustomization.transformers, build_metadata)? {
         found.push(plugins::transformer(loader, &resource)?);
     }
-    // Validators may not change anything; those that are built in would, so there is nothing to run.
     for resource in plugins::load(loader, "validators", &kustomization.validators, build_metadata)? {
-        plugins::transformer(loader, &resource)?;
+        found.push(Transformer { only_checks: true, ..plugins::transformer(loader, &resource)? });
     }
     Ok(found)
 }

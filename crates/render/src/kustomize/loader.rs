@@ -1,7 +1,16 @@
 //! Files and directories of a kustomization, and which of them it may read.
 
-use super::kustomization::{Kustomization, yaml_error};
-use super::resource::Resource;
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use super::{
+    kustomization::{Kustomization, yaml_error},
+    options::Options,
+    remote::Remote,
+    resource::Resource,
+};
 use crate::{
     Error, KUSTOMIZATION_FILES, Tree,
     goyaml::{self, Dialect, Node},
@@ -16,8 +25,19 @@ pub(super) struct Loader<'a> {
     pub(super) root: String,
     /// Where the build began.
     base: String,
-    /// The directories that led here.
+    /// The directories of this tree that led here.
     visited: Vec<String>,
+    /// How many kustomizations led here, of any tree.
+    depth: usize,
+    pub(super) options: Options<'a>,
+    spent: Arc<Spent>,
+}
+
+/// What a build has used of its limits.
+#[derive(Default)]
+struct Spent {
+    input_bytes: AtomicUsize,
+    kustomizations: AtomicUsize,
 }
 
 /// Kustomizations that lead to one another.
@@ -26,9 +46,42 @@ const MAX_DEPTH: usize = 64;
 // === impl Loader ===
 
 impl<'a> Loader<'a> {
-    pub(super) fn new(tree: &'a dyn Tree, path: &str) -> Result<Self, Error> {
+    pub(super) fn new(tree: &'a dyn Tree, path: &str, options: Options<'a>) -> Result<Self, Error> {
         let root = normalize(path)?;
-        Ok(Self { tree, base: root.clone(), root, visited: Vec::new() })
+        Ok(Self { tree, base: root.clone(), root, visited: Vec::new(), depth: 0, options, spent: Arc::default() })
+    }
+
+    fn limit(&self, what: &'static str, limit: usize) -> Error {
+        Error::Limit { path: self.root.clone(), what, limit: limit as u64 }
+    }
+
+    /// Reads a file of the tree, and counts it.
+    fn read(&self, full: &str) -> Result<Vec<u8>, Error> {
+        let content = self.tree.read(full)?;
+        let limit = self.options.limits.input_bytes;
+        let before = self.spent.input_bytes.fetch_add(content.len(), Ordering::Relaxed);
+        if before.saturating_add(content.len()) > limit {
+            return Err(self.limit("number of bytes read", limit));
+        }
+        Ok(content.into_owned())
+    }
+
+    /// What the caller has fetched for a remote entry.
+    pub(super) fn fetched(&self, url: &str, remote: Remote) -> Result<&'a dyn Tree, Error> {
+        self.options.remotes.and_then(|remotes| remotes.tree(&remote)).ok_or_else(|| Error::Remote {
+            path: self.root.clone(),
+            url: url.to_owned(),
+            need: Box::new(remote),
+        })
+    }
+
+    /// The content of an entry that is a URL of one file.
+    pub(super) fn remote_file(&self, entry: &str) -> Result<Option<Vec<u8>>, Error> {
+        let Some(remote @ Remote::File { .. }) = Remote::parse(entry) else { return Ok(None) };
+        let tree = self.fetched(entry, remote)?;
+        let only = tree.files("")?.into_iter().next();
+        let path = only.ok_or_else(|| Error::NotFound { path: entry.to_owned(), what: "file" })?;
+        Self { tree, ..self.clone() }.read(&path).map(Some)
     }
 
     pub(super) fn error(&self, message: impl Into<String>) -> Error {
@@ -55,14 +108,17 @@ impl<'a> Loader<'a> {
 
     /// A file, which has to lie in the kustomization's directory or below.
     pub(super) fn file(&self, path: &str) -> Result<Vec<u8>, Error> {
-        if is_remote(path) {
-            return Err(Error::Remote { path: self.root.clone(), url: path.to_owned() });
+        if !self.is_file(path) && Remote::parse(path).is_some() {
+            return match self.remote_file(path)? {
+                Some(content) => Ok(content),
+                None => Err(self.error(format!("{path:?} is a repository where a file is wanted"))),
+            };
         }
         let full = self.resolve(path)?;
         if !within(&full, &self.root) {
             return Err(self.error(format!("file {path:?} is not in or below the kustomization's directory")));
         }
-        Ok(self.tree.read(&full)?.into_owned())
+        self.read(&full)
     }
 
     /// Whether a path is a file of the tree, wherever it lies.
@@ -72,8 +128,17 @@ impl<'a> Loader<'a> {
 
     /// Another kustomization's directory.
     pub(super) fn directory(&self, path: &str) -> Result<Self, Error> {
-        if is_remote(path) {
-            return Err(Error::Remote { path: self.root.clone(), url: path.to_owned() });
+        if self.depth >= MAX_DEPTH {
+            return Err(self.limit("number of kustomizations that lead to one another", MAX_DEPTH));
+        }
+        let depth = self.depth + 1;
+        if let Some(remote) = Remote::parse(path) {
+            let root = match &remote {
+                Remote::Git { directory, .. } => normalize(directory)?,
+                _ => return Err(self.error(format!("{path:?} is a file where a directory is wanted"))),
+            };
+            let tree = self.fetched(path, remote)?;
+            return Ok(Self { tree, base: String::new(), root, visited: Vec::new(), depth, ..self.clone() });
         }
         let root = self.resolve(path)?;
         if !self.tree.is_directory(&root) {
@@ -84,20 +149,17 @@ impl<'a> Loader<'a> {
                 "cycle: {path:?} is this kustomization, one that led to it, or a directory above them"
             )));
         }
-        if self.visited.len() >= MAX_DEPTH {
-            return Err(Error::Limit {
-                path: root,
-                what: "number of kustomizations that lead to one another",
-                limit: MAX_DEPTH as u64,
-            });
-        }
         let mut visited = self.visited.clone();
         visited.push(self.root.clone());
-        Ok(Self { tree: self.tree, base: self.base.clone(), root, visited })
+        Ok(Self { root, visited, depth, ..self.clone() })
     }
 
     /// The kustomization file of this directory and its name.
     pub(super) fn kustomization(&self) -> Result<(Kustomization, &'static str), Error> {
+        let limit = self.options.limits.kustomizations;
+        if self.spent.kustomizations.fetch_add(1, Ordering::Relaxed) >= limit {
+            return Err(self.limit("number of kustomizations read", limit));
+        }
         let mut found = KUSTOMIZATION_FILES.into_iter().filter(|name| self.tree.exists(&join(&self.root, name)));
         let Some(name) = found.next() else {
             return Err(self.error(format!(
@@ -109,22 +171,12 @@ impl<'a> Loader<'a> {
             return Err(self.error(format!("there are two kustomization files, {name} and {other}; remove one")));
         }
         let path = join(&self.root, name);
-        Ok((Kustomization::parse(&path, &self.tree.read(&path)?)?, name))
+        Ok((Kustomization::parse(&path, &self.read(&path)?)?, name))
     }
 }
 
 fn within(path: &str, root: &str) -> bool {
     root.is_empty() || path == root || path.strip_prefix(root).is_some_and(|rest| rest.starts_with('/'))
-}
-
-/// Whether a path means another repository or a URL.
-fn is_remote(path: &str) -> bool {
-    path.contains("://")
-        || ["git::", "git@", "gh:", "github.com/", "github.com:", "www.github.com/", "gitlab.com/", "bitbucket.org/"]
-            .iter()
-            .any(|start| path.starts_with(start))
-        || path.contains("?ref=")
-        || path.contains(".git//")
 }
 
 /// The objects of a text: lists are replaced by their items, empty documents are left out.

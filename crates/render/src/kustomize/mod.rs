@@ -4,6 +4,7 @@
 //! is fetched and nothing is run: bases elsewhere and plugins are errors that name them.
 
 mod accumulate;
+mod charts;
 mod configure;
 mod crds;
 mod field_spec;
@@ -14,8 +15,10 @@ mod kustomization;
 mod loader;
 mod merge;
 mod name_reference;
+mod options;
 mod output;
 mod plugins;
+mod remote;
 mod replacements;
 mod resource;
 mod schema;
@@ -24,91 +27,73 @@ mod sort;
 mod transformers;
 mod vars;
 
-use std::collections::BTreeMap;
-
-use crate::{Error, Tree, goyaml::Value};
+use crate::{
+    Error, Manifest, Tree,
+    goyaml::{self, EmitStyle, Value},
+};
 use accumulate::Accumulator;
-use kustomization::Kustomization;
+pub use charts::{ChartRenderer, ChartRequest};
 use loader::Loader;
+pub use options::{Limits, Options, Overrides, PatchOverride};
+pub use remote::{Remote, Remotes};
 use resource::Resource;
 use transformers::{Action, Transformer};
 
-/// What the caller adds to a kustomization, as the fields of that name would: `spec.source.kustomize` of an Application.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct BuildOptions {
-    /// Before every name.
-    pub name_prefix: String,
-    /// After every name.
-    pub name_suffix: String,
-    /// Namespace of every object that has one.
-    pub namespace: String,
-    /// `[old=]name[:tag|@digest]` each.
-    pub images: Vec<String>,
-    /// Labels on objects, templates and selectors.
-    pub common_labels: BTreeMap<String, String>,
-    /// Leave selectors alone.
-    pub label_without_selector: bool,
-    /// Labels on templates too, with `label_without_selector`.
-    pub label_include_templates: bool,
-    /// Annotations on objects and templates.
-    pub common_annotations: BTreeMap<String, String>,
-    /// Replica counts by name.
-    pub replicas: Vec<(String, i64)>,
-    /// Components by path, relative to the kustomization.
-    pub components: Vec<String>,
+/// What a build gives.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Build {
+    /// The bytes that `kustomize build` prints.
+    pub text: Vec<u8>,
+    /// The same objects, in the same order.
+    pub objects: Vec<Value>,
+    path: String,
 }
 
-/// Most objects of one build.
-const MAX_OBJECTS: usize = 50_000;
+// === impl Build ===
 
-/// Most bytes of output.
-const MAX_OUTPUT_BYTES: usize = 256 * 1024 * 1024;
-
-/// Builds the kustomization in a directory: the text that `kustomize build` prints.
-pub fn build(tree: &dyn Tree, path: &str, options: &BuildOptions) -> Result<Vec<u8>, Error> {
-    let (loader, resources) = run(tree, path, options)?;
-    let mut text = Vec::new();
-    for resource in &resources {
-        if !text.is_empty() {
-            text.extend_from_slice(b"---\n");
-        }
-        let printed = output::print(&resource.node).map_err(|error| at(&loader, resource, &error))?;
-        text.extend_from_slice(&printed);
-        if text.len() > MAX_OUTPUT_BYTES {
-            return Err(Error::Limit {
-                path: loader.root,
-                what: "size of the output in bytes",
-                limit: MAX_OUTPUT_BYTES as u64,
-            });
-        }
+impl Build {
+    /// The objects as delivery takes them. Their path is the kustomization's directory, their document the position in the
+    /// output.
+    pub fn manifests(&self) -> Vec<Manifest> {
+        let manifest =
+            |(document, object)| Manifest { path: self.path.clone(), document, object: goyaml::to_json_value(object) };
+        self.objects.iter().enumerate().map(manifest).collect()
     }
-    Ok(text)
 }
 
-/// Builds the kustomization in a directory into objects.
-pub fn build_objects(tree: &dyn Tree, path: &str, options: &BuildOptions) -> Result<Vec<Value>, Error> {
-    let (loader, resources) = run(tree, path, options)?;
-    resources
-        .iter()
-        .map(|resource| output::to_value(&resource.node).map_err(|error| at(&loader, resource, &error)))
-        .collect()
-}
-
-fn at(loader: &Loader<'_>, resource: &Resource, error: &str) -> Error {
-    loader.error(format!("{}: {error}", resource.id().describe()))
-}
-
-fn run<'a>(tree: &'a dyn Tree, path: &str, options: &BuildOptions) -> Result<(Loader<'a>, Vec<Resource>), Error> {
-    let loader = Loader::new(tree, path)?;
+/// Builds the kustomization in a directory of the tree, as `kustomize build` does.
+///
+/// Nothing is fetched ([`Error::Remote`] names what is missing) and nothing is run (plugins are refused by name).
+pub fn build(tree: &dyn Tree, directory: &str, options: &Options<'_>) -> Result<Build, Error> {
+    let loader = Loader::new(tree, directory, *options)?;
     let (mut kustomization, _) = loader.kustomization()?;
-    kustomization.add(options).map_err(|error| loader.error(error))?;
+    if let Some(overrides) = options.overrides {
+        kustomization.add(&loader, overrides).map_err(|error| loader.error(error))?;
+    }
     let build_metadata = kustomization.build_metadata.clone();
     let sort_options = kustomization.sort_options.clone();
     let mut accumulator = Accumulator::default();
     accumulator.accumulate(&loader, kustomization, &build_metadata)?;
     let resources = accumulator.finish(&loader)?;
     let resources = finish(&loader, resources, &build_metadata, sort_options.as_ref())?;
-    Ok((loader, resources))
+    let mut build = Build { text: Vec::new(), objects: Vec::with_capacity(resources.len()), path: loader.root.clone() };
+    for resource in &resources {
+        let value = output::to_value(&resource.node)
+            .map_err(|error| loader.error(format!("{}: {error}", resource.id().describe())))?;
+        if !build.text.is_empty() {
+            build.text.extend_from_slice(b"---\n");
+        }
+        build.text.extend_from_slice(&goyaml::emit(&value, EmitStyle::V2));
+        build.objects.push(value);
+        if build.text.len() > options.limits.output_bytes {
+            return Err(Error::Limit {
+                path: loader.root,
+                what: "size of the output in bytes",
+                limit: options.limits.output_bytes as u64,
+            });
+        }
+    }
+    Ok(build)
 }
 
 /// Order, notes about the build, and what never leaves it.
@@ -172,45 +157,4 @@ fn is_internal(key: &str) -> bool {
     ];
     READER.contains(&key)
         || key.strip_prefix("internal.config.kubernetes.io/").is_some_and(|note| NOTES.contains(&note))
-}
-
-// === impl Kustomization ===
-
-impl Kustomization {
-    /// Adds what the caller wants, as `kustomize edit` would write it into the file.
-    fn add(&mut self, options: &BuildOptions) -> Result<(), String> {
-        for (own, given) in [
-            (&mut self.name_prefix, &options.name_prefix),
-            (&mut self.name_suffix, &options.name_suffix),
-            (&mut self.namespace, &options.namespace),
-        ] {
-            if !given.is_empty() {
-                own.clone_from(given);
-            }
-        }
-        for image in &options.images {
-            let image = kustomization::Image::parse(image)
-                .ok_or_else(|| format!("image {image:?} is not [old=]name[:tag|@digest]"))?;
-            self.images.retain(|known| known.name != image.name);
-            self.images.push(image);
-        }
-        if options.label_without_selector {
-            if !options.common_labels.is_empty() {
-                self.labels.push(kustomization::Label {
-                    pairs: options.common_labels.clone(),
-                    include_templates: options.label_include_templates,
-                    ..Default::default()
-                });
-            }
-        } else {
-            self.common_labels.extend(options.common_labels.clone());
-        }
-        self.common_annotations.extend(options.common_annotations.clone());
-        for (name, count) in &options.replicas {
-            self.replicas.retain(|known| known.name != *name);
-            self.replicas.push(kustomization::Replica { name: name.clone(), count: *count });
-        }
-        self.components.extend(options.components.iter().cloned());
-        Ok(())
-    }
 }

@@ -3,16 +3,11 @@
 //! The original prints each object with go-yaml 3, reads that back into JSON, and prints the JSON with go-yaml 2. Some texts
 //! do not survive the way; this is where that shows.
 
-use crate::goyaml::{self, Dialect, EmitStyle, Map, Node, Scalar, ScalarStyle, Tag, Value};
+use crate::goyaml::{self, Dialect, Map, Node, Scalar, ScalarStyle, Tag, Value};
 
 /// The value of an object after it was printed and read back.
 pub(super) fn to_value(node: &Node) -> Result<Value, String> {
     convert(node, true)
-}
-
-/// The text of an object.
-pub(super) fn print(node: &Node) -> Result<Vec<u8>, String> {
-    Ok(goyaml::emit(&to_value(node)?, EmitStyle::V2))
 }
 
 fn convert(node: &Node, top: bool) -> Result<Value, String> {

@@ -20,6 +20,8 @@ pub(super) struct Transformer {
     pub(super) action: Action,
     /// What the transformations annotation says about it.
     pub(super) origin: Option<String>,
+    /// It may look at the objects and fail, and may not change them.
+    pub(super) only_checks: bool,
 }
 
 /// What a step does.
@@ -80,11 +82,17 @@ pub(super) fn parse_patch(path: &str, text: &[u8]) -> Result<PatchText, String> 
 
 impl Transformer {
     pub(super) fn new(action: Action) -> Self {
-        Self { action, origin: None }
+        Self { action, origin: None, only_checks: false }
     }
 
     /// Changes all objects; those that a patch deletes go away.
     pub(super) fn apply(&self, resources: &mut Vec<Resource>, schema: &Arc<Schema>) -> Result<(), String> {
+        if self.only_checks {
+            let mut copy = resources.clone();
+            self.step(&mut copy, schema)?;
+            let same = copy.len() == resources.len() && copy.iter().zip(&*resources).all(|(a, b)| a.node == b.node);
+            return if same { Ok(()) } else { Err("validators: a validator may not change objects".to_owned()) };
+        }
         match &self.origin {
             None => self.step(resources, schema),
             Some(origin) => {

@@ -4,7 +4,11 @@ use std::{io::Read, path::Component};
 
 use flate2::read::MultiGzDecoder;
 
-use super::{File, load::{MAX_BYTES, MAX_FILES, without_mark}, wrong};
+use super::{
+    File,
+    load::{MAX_BYTES, MAX_FILES, without_mark},
+    wrong,
+};
 use crate::Error;
 
 /// Unpacked bytes of one file, as in Helm.

@@ -2,12 +2,16 @@
 
 use serde_json::Value as Json;
 
-use super::{Chart, metadata::{Dependency, is_compatible}};
+use super::{
+    Chart,
+    metadata::{Dependency, is_compatible},
+};
 use crate::{
     goyaml::Bytes,
     helm::values::{
-        Tree, Value, leaf, table,
+        Tree, Value,
         coalesce::{Nulls, coalesce, tables},
+        leaf, table,
     },
 };
 
@@ -48,10 +52,10 @@ impl Chart {
             by_conditions(wanted, &values, path);
         }
         let listed = &mut self.metadata.dependencies;
-        self.dependencies.retain(|chart| {
-            !listed.iter().any(|wanted| !wanted.enabled && wanted.name == chart.metadata.name)
-        });
-        let off: Vec<String> = listed.iter().filter(|wanted| !wanted.enabled).map(|wanted| wanted.name.clone()).collect();
+        self.dependencies
+            .retain(|chart| !listed.iter().any(|wanted| !wanted.enabled && wanted.name == chart.metadata.name));
+        let off: Vec<String> =
+            listed.iter().filter(|wanted| !wanted.enabled).map(|wanted| wanted.name.clone()).collect();
         listed.retain(|wanted| !off.contains(&wanted.name));
         for chart in &mut self.dependencies {
             let path = format!("{path}{}.", chart.metadata.name);

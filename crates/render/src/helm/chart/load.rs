@@ -2,8 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use super::{Chart, File, TemplateFile, archive, ignore, metadata::{Metadata, requirements}, wrong};
-use crate::{Error, Tree, helm::{value::Text, values}, join, normalize};
+use super::{
+    Chart, File, TemplateFile, archive, ignore,
+    metadata::{Metadata, requirements},
+    wrong,
+};
+use crate::{
+    Error, Tree,
+    helm::{value::Text, values},
+    join, normalize,
+};
 
 /// Charts inside each other.
 const MAX_NESTING: usize = 16;

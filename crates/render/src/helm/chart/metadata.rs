@@ -149,14 +149,14 @@ pub(in crate::helm) fn is_compatible(constraint: &str, version: &str) -> bool {
 }
 
 fn decode<T: Default + for<'de> Deserialize<'de>>(path: &str, text: &[u8]) -> Result<T, Error> {
-    let documents = goyaml::parse_documents(text, Dialect::V2).map_err(|error| Error::Yaml {
+    let document = goyaml::parse_first(text, Dialect::V2).map_err(|error| Error::Yaml {
         path: path.to_owned(),
         line: error.line,
         column: error.column,
         message: error.message,
     })?;
-    let Some(document) = documents.first().filter(|document| !document.is_null()) else { return Ok(T::default()) };
-    let json = words(goyaml::to_json_value(document));
+    let Some(document) = document.filter(|document| !document.is_null()) else { return Ok(T::default()) };
+    let json = words(goyaml::to_json_value(&document));
     serde_json::from_value(json).map_err(|error| Error::Chart { path: path.to_owned(), message: error.to_string() })
 }
 
@@ -164,9 +164,9 @@ fn decode<T: Default + for<'de> Deserialize<'de>>(path: &str, text: &[u8]) -> Re
 fn words(value: serde_json::Value) -> serde_json::Value {
     use serde_json::Value;
     match value {
-        Value::Object(fields) => {
-            Value::Object(fields.into_iter().filter(|(_, field)| !field.is_null()).map(|(key, field)| (key, words(field))).collect())
-        }
+        Value::Object(fields) => Value::Object(
+            fields.into_iter().filter(|(_, field)| !field.is_null()).map(|(key, field)| (key, words(field))).collect(),
+        ),
         Value::Array(items) => Value::Array(items.into_iter().filter(|item| !item.is_null()).map(words).collect()),
         Value::Number(number) => Value::String(number.to_string()),
         other => other,

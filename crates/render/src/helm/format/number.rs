@@ -6,7 +6,14 @@ use crate::helm::{failure::Failure, strconv, value::Value};
 // === impl Printer ===
 
 impl Printer {
-    pub(super) fn integer(&mut self, value: &Value, number: u64, negative: bool, signed: bool, verb: char) -> Result<(), Failure> {
+    pub(super) fn integer(
+        &mut self,
+        value: &Value,
+        number: u64,
+        negative: bool,
+        signed: bool,
+        verb: char,
+    ) -> Result<(), Failure> {
         match verb {
             'v' if self.flags.sharp_v && !signed => {
                 let sharp = std::mem::replace(&mut self.flags.sharp, true);
@@ -153,7 +160,11 @@ impl Printer {
 }
 
 fn rune(number: u64, negative: bool) -> char {
-    if negative { char::REPLACEMENT_CHARACTER } else { u32::try_from(number).ok().and_then(char::from_u32).unwrap_or(char::REPLACEMENT_CHARACTER) }
+    if negative {
+        char::REPLACEMENT_CHARACTER
+    } else {
+        u32::try_from(number).ok().and_then(char::from_u32).unwrap_or(char::REPLACEMENT_CHARACTER)
+    }
 }
 
 /// The `#` flag: a decimal point always, and for `%g` trailing zeros up to the precision.

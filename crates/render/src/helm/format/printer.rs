@@ -98,7 +98,9 @@ impl Printer {
             Value::Duration(nanoseconds) if self.is_text_verb(verb) => {
                 self.text(value, crate::helm::functions::dates::duration_text(*nanoseconds).as_bytes(), verb)
             }
-            Value::Int(number) | Value::Int64(number) | Value::Duration(number) => self.integer(value, number.unsigned_abs(), *number < 0, true, verb),
+            Value::Int(number) | Value::Int64(number) | Value::Duration(number) => {
+                self.integer(value, number.unsigned_abs(), *number < 0, true, verb)
+            }
             Value::Int32(number) => self.integer(value, number.unsigned_abs().into(), *number < 0, true, verb),
             Value::Uint8(number) => self.integer(value, (*number).into(), false, false, verb),
             Value::Uint64(number) => self.integer(value, *number, false, false, verb),
@@ -112,7 +114,8 @@ impl Printer {
                     self.push(&format!("{}(nil)", value.type_name()));
                     return Ok(());
                 }
-                let entries: Vec<(Text, Value)> = map.entries().iter().map(|(key, value)| (Text::clone(key), value.clone())).collect();
+                let entries: Vec<(Text, Value)> =
+                    map.entries().iter().map(|(key, value)| (Text::clone(key), value.clone())).collect();
                 self.mapping(&value.type_name(), entries, verb, depth)
             }
             Value::Time(time) if self.is_text_verb(verb) => self.text(value, time.to_go_string().as_bytes(), verb),
@@ -148,7 +151,13 @@ impl Printer {
         !self.flags.sharp_v && matches!(verb, 'v' | 's' | 'x' | 'X' | 'q')
     }
 
-    fn sequence<'v>(&mut self, type_name: &str, items: impl Iterator<Item = &'v Value>, verb: char, depth: usize) -> Result<(), Failure> {
+    fn sequence<'v>(
+        &mut self,
+        type_name: &str,
+        items: impl Iterator<Item = &'v Value>,
+        verb: char,
+        depth: usize,
+    ) -> Result<(), Failure> {
         let sharp = self.flags.sharp_v;
         if sharp {
             self.push(type_name);
@@ -164,7 +173,13 @@ impl Printer {
         Ok(())
     }
 
-    fn mapping(&mut self, type_name: &str, entries: Vec<(Text, Value)>, verb: char, depth: usize) -> Result<(), Failure> {
+    fn mapping(
+        &mut self,
+        type_name: &str,
+        entries: Vec<(Text, Value)>,
+        verb: char,
+        depth: usize,
+    ) -> Result<(), Failure> {
         let sharp = self.flags.sharp_v;
         if sharp {
             self.push(&format!("{type_name}{{"));
@@ -183,7 +198,13 @@ impl Printer {
         Ok(())
     }
 
-    fn fields(&mut self, type_name: &str, members: &[(Text, Text, Value)], verb: char, depth: usize) -> Result<(), Failure> {
+    fn fields(
+        &mut self,
+        type_name: &str,
+        members: &[(Text, Text, Value)],
+        verb: char,
+        depth: usize,
+    ) -> Result<(), Failure> {
         let sharp = self.flags.sharp_v;
         if sharp {
             self.push(type_name);
@@ -287,7 +308,8 @@ impl Printer {
     fn quoted(&mut self, content: &[u8]) {
         let content = self.truncated(content);
         let raw = self.flags.sharp && can_backquote(content);
-        let quoted = if raw { [b"`", content, b"`"].concat() } else { strconv::quote_with(content, '"', self.flags.plus) };
+        let quoted =
+            if raw { [b"`", content, b"`"].concat() } else { strconv::quote_with(content, '"', self.flags.plus) };
         self.pad(&quoted);
     }
 
@@ -321,6 +343,8 @@ pub(super) fn rune_count(content: &[u8]) -> usize {
 /// Whether a text may be written between back quotes.
 fn can_backquote(content: &[u8]) -> bool {
     std::str::from_utf8(content).is_ok_and(|text| {
-        text.chars().all(|character| !matches!(character, '`' | '\u{7f}' | '\u{feff}') && (character >= ' ' || character == '\t'))
+        text.chars().all(|character| {
+            !matches!(character, '`' | '\u{7f}' | '\u{feff}') && (character >= ' ' || character == '\t')
+        })
     })
 }

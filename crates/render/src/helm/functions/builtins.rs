@@ -1,7 +1,16 @@
 //! The functions of `text/template` itself, without comparisons.
 
-use super::{Function, Outcome, Parameter, Parameter::{Any, Reflect, String}, arguments, fixed, variadic};
-use crate::helm::{failure::Failure, format, strconv, template::evaluate::Evaluator, value::{Kind, Value}};
+use super::{
+    Function, Outcome, Parameter,
+    Parameter::{Any, Reflect, String},
+    arguments, fixed, variadic,
+};
+use crate::helm::{
+    failure::Failure,
+    format, strconv,
+    template::evaluate::Evaluator,
+    value::{Kind, Value},
+};
 
 pub(super) const FUNCTIONS: &[Function] = &[
     Function { name: "and", parameters: &[Reflect], variadic: Some(Reflect), short_circuit: true, call: last },

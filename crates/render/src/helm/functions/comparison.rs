@@ -3,11 +3,16 @@
 use std::{cmp::Ordering, rc::Rc};
 
 use super::{Function, Parameter::Reflect, fixed, variadic};
-use crate::helm::{failure::Failure, value::{Kind, Value}};
+use crate::helm::{
+    failure::Failure,
+    value::{Kind, Value},
+};
 
 pub(super) const FUNCTIONS: &[Function] = &[
     variadic("eq", &[Reflect], Reflect, |_, given| {
-        let Some((first, others)) = given.split_first() else { return Err(Failure::new("missing argument for comparison")) };
+        let Some((first, others)) = given.split_first() else {
+            return Err(Failure::new("missing argument for comparison"));
+        };
         if others.is_empty() {
             return Err(Failure::new("missing argument for comparison"));
         }
@@ -19,14 +24,18 @@ pub(super) const FUNCTIONS: &[Function] = &[
         Ok(Value::Bool(false))
     }),
     fixed("ne", &[Reflect, Reflect], |_, given| pair(given, |left, right| Ok(!equal(left, right)?))),
-    fixed("lt", &[Reflect, Reflect], |_, given| pair(given, |left, right| Ok(order(left, right)? == Some(Ordering::Less)))),
+    fixed("lt", &[Reflect, Reflect], |_, given| {
+        pair(given, |left, right| Ok(order(left, right)? == Some(Ordering::Less)))
+    }),
     fixed("le", &[Reflect, Reflect], |_, given| {
         pair(given, |left, right| Ok(matches!(order(left, right)?, Some(Ordering::Less | Ordering::Equal))))
     }),
     fixed("gt", &[Reflect, Reflect], |_, given| {
         pair(given, |left, right| Ok(!matches!(order(left, right)?, Some(Ordering::Less | Ordering::Equal))))
     }),
-    fixed("ge", &[Reflect, Reflect], |_, given| pair(given, |left, right| Ok(order(left, right)? != Some(Ordering::Less)))),
+    fixed("ge", &[Reflect, Reflect], |_, given| {
+        pair(given, |left, right| Ok(order(left, right)? != Some(Ordering::Less)))
+    }),
 ];
 
 fn pair(given: &[Value], compare: impl Fn(&Value, &Value) -> Result<bool, Failure>) -> super::Outcome {

@@ -2,7 +2,12 @@
 
 use std::rc::Rc;
 
-use super::{Function, Outcome, Parameter::{Any, String, Time as TimeType}, arguments, fixed, layout, numbers::to_int64};
+use super::{
+    Function, Outcome,
+    Parameter::{Any, String, Time as TimeType},
+    arguments, fixed, layout,
+    numbers::to_int64,
+};
 use crate::helm::{failure::Failure, strconv, template::evaluate::Evaluator, value::Value};
 
 /// A moment, seen from a zone.
@@ -109,7 +114,10 @@ impl Time {
     fn plus(&self, nanoseconds: i64) -> Time {
         let total = i64::from(self.nanoseconds) + nanoseconds.rem_euclid(1_000_000_000);
         Time {
-            seconds: self.seconds.saturating_add(nanoseconds.div_euclid(1_000_000_000)).saturating_add(total / 1_000_000_000),
+            seconds: self
+                .seconds
+                .saturating_add(nanoseconds.div_euclid(1_000_000_000))
+                .saturating_add(total / 1_000_000_000),
             nanoseconds: u32::try_from(total % 1_000_000_000).unwrap_or_default(),
             ..self.clone()
         }
@@ -135,10 +143,15 @@ pub(super) const FUNCTIONS: &[Function] = &[
         Ok(time_of(evaluator, &arguments::any(given, 0)).in_zone("Local").format("2006-01-02").into())
     }),
     fixed("htmlDateInZone", &[Any, String], |evaluator, given| {
-        Ok(time_of(evaluator, &arguments::any(given, 0)).in_zone(&arguments::text(given, 1)).format("2006-01-02").into())
+        Ok(time_of(evaluator, &arguments::any(given, 0))
+            .in_zone(&arguments::text(given, 1))
+            .format("2006-01-02")
+            .into())
     }),
     fixed("toDate", &[String, String], |_, given| {
-        Ok(layout::parse(&arguments::text(given, 0), &arguments::text(given, 1)).unwrap_or_else(|_| Time::utc(ZERO_SECONDS, 0)).into())
+        Ok(layout::parse(&arguments::text(given, 0), &arguments::text(given, 1))
+            .unwrap_or_else(|_| Time::utc(ZERO_SECONDS, 0))
+            .into())
     }),
     fixed("mustToDate", &[String, String], |_, given| {
         Ok(layout::parse(&arguments::text(given, 0), &arguments::text(given, 1)).map_err(Failure::from)?.into())
@@ -154,7 +167,9 @@ pub(super) const FUNCTIONS: &[Function] = &[
     }),
     fixed("duration", &[Any], |_, given| {
         let seconds = match arguments::any(given, 0) {
-            Value::String(text) => strconv::parse_int(&std::string::String::from_utf8_lossy(&text), 10).unwrap_or_default(),
+            Value::String(text) => {
+                strconv::parse_int(&std::string::String::from_utf8_lossy(&text), 10).unwrap_or_default()
+            }
             Value::Int64(seconds) => seconds,
             _ => 0,
         };
@@ -210,7 +225,10 @@ fn rounded(evaluator: &Evaluator<'_>, value: &Value) -> std::string::String {
         (SECOND * 60, "m"),
         (SECOND, "s"),
     ];
-    UNITS.iter().find(|(unit, _)| total > *unit).map_or_else(|| "0s".to_owned(), |(unit, name)| format!("{}{name}", total / unit))
+    UNITS
+        .iter()
+        .find(|(unit, _)| total > *unit)
+        .map_or_else(|| "0s".to_owned(), |(unit, name)| format!("{}{name}", total / unit))
 }
 
 /// `time.ParseDuration`, in nanoseconds.
@@ -229,7 +247,8 @@ pub(super) fn parse_duration(text: &str) -> Option<i64> {
     while !rest.is_empty() {
         let digits = rest.find(|character: char| !character.is_ascii_digit() && character != '.').unwrap_or(rest.len());
         let (number, after) = rest.split_at(digits);
-        let length = after.find(|character: char| character.is_ascii_digit() || character == '.').unwrap_or(after.len());
+        let length =
+            after.find(|character: char| character.is_ascii_digit() || character == '.').unwrap_or(after.len());
         let (unit, next) = after.split_at(length);
         let (_, scale) = UNITS.iter().find(|(name, _)| *name == unit)?;
         let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));

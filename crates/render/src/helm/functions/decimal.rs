@@ -43,7 +43,10 @@ impl Decimal {
     }
 
     pub(super) fn multiply(self, other: Decimal) -> Option<Decimal> {
-        Some(Decimal { digits: self.digits.checked_mul(other.digits)?, exponent: self.exponent.checked_add(other.exponent)? })
+        Some(Decimal {
+            digits: self.digits.checked_mul(other.digits)?,
+            exponent: self.exponent.checked_add(other.exponent)?,
+        })
     }
 
     /// With 16 digits after the point, half away from zero.

@@ -1,7 +1,16 @@
 //! Sprig's functions for maps.
 
-use super::{Function, Outcome, Parameter::{Any, Map as MapType, String}, arguments, fixed, merge, variadic};
-use crate::helm::{failure::Failure, format, template::evaluate::Evaluator, value::{Entries, Map, Text, Value}};
+use super::{
+    Function, Outcome,
+    Parameter::{Any, Map as MapType, String},
+    arguments, fixed, merge, variadic,
+};
+use crate::helm::{
+    failure::Failure,
+    format,
+    template::evaluate::Evaluator,
+    value::{Entries, Map, Text, Value},
+};
 
 pub(super) const FUNCTIONS: &[Function] = &[
     variadic("dict", &[], Any, dict),
@@ -14,7 +23,9 @@ pub(super) const FUNCTIONS: &[Function] = &[
         map.remove(arguments::bytes(given, 1));
         Ok(Value::Map(map))
     }),
-    fixed("hasKey", &[MapType, String], |_, given| Ok(arguments::map(given, 0).get(arguments::bytes(given, 1)).is_some().into())),
+    fixed("hasKey", &[MapType, String], |_, given| {
+        Ok(arguments::map(given, 0).get(arguments::bytes(given, 1)).is_some().into())
+    }),
     variadic("pluck", &[String], MapType, |_, given| {
         let maps = (1..given.len()).map(|index| arguments::map(given, index));
         Ok(Value::list(maps.filter_map(|map| map.get(arguments::bytes(given, 0))).collect()))
@@ -24,7 +35,9 @@ pub(super) const FUNCTIONS: &[Function] = &[
         let keys: Vec<Text> = maps.flat_map(|map| map.entries().keys().map(Text::clone).collect::<Vec<_>>()).collect();
         Ok(Value::strings(keys))
     }),
-    fixed("values", &[MapType], |_, given| Ok(Value::list(arguments::map(given, 0).entries().values().cloned().collect()))),
+    fixed("values", &[MapType], |_, given| {
+        Ok(Value::list(arguments::map(given, 0).entries().values().cloned().collect()))
+    }),
     variadic("pick", &[MapType], String, |_, given| {
         let map = arguments::map(given, 0);
         let keys = (1..given.len()).map(|index| arguments::string(given, index));
@@ -33,8 +46,12 @@ pub(super) const FUNCTIONS: &[Function] = &[
     variadic("omit", &[MapType], String, |_, given| {
         let map = arguments::map(given, 0);
         let omitted = |key: &Text| arguments::rest(given, 1).iter().any(|name| name.as_bytes() == Some(key));
-        let kept: Entries =
-            map.entries().iter().filter(|(key, _)| !omitted(key)).map(|(key, value)| (Text::clone(key), value.clone())).collect();
+        let kept: Entries = map
+            .entries()
+            .iter()
+            .filter(|(key, _)| !omitted(key))
+            .map(|(key, value)| (Text::clone(key), value.clone()))
+            .collect();
         Ok(Value::map(kept))
     }),
     variadic("dig", &[], Any, dig),
@@ -70,15 +87,26 @@ fn dig(_: &mut Evaluator<'_>, given: &[Value]) -> Outcome {
     let (Some((last, before)), true) = (given.split_last(), given.len() >= 3) else {
         return Err(Failure::new("dig needs at least three arguments"));
     };
-    let Some((default, keys)) = before.split_last() else { return Err(Failure::new("dig needs at least three arguments")) };
+    let Some((default, keys)) = before.split_last() else {
+        return Err(Failure::new("dig needs at least three arguments"));
+    };
     let mut current = last.clone();
     for key in keys {
         let Value::String(key) = key else {
-            return Err(Failure::new(format!("interface conversion: interface {{}} is {}, not string", key.type_name())));
+            return Err(Failure::new(format!(
+                "interface conversion: interface {{}} is {}, not string",
+                key.type_name()
+            )));
         };
-        let Value::Map(map) = &current else {
+        let table = match &current {
+            Value::Map(map) if !map.is_values() => Some(map),
+            _ => None,
+        };
+        let Some(map) = table else {
             let found = if current.is_nil() { "nil".to_owned() } else { current.type_name() };
-            return Err(Failure::new(format!("interface conversion: interface {{}} is {found}, not map[string]interface {{}}")));
+            return Err(Failure::new(format!(
+                "interface conversion: interface {{}} is {found}, not map[string]interface {{}}"
+            )));
         };
         match map.get(key) {
             Some(next) => current = next,

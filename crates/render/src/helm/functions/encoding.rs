@@ -2,10 +2,19 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
-use super::{Function, Outcome, Parameter::{Any, String}, arguments, fixed, toml};
+use super::{
+    Function, Outcome,
+    Parameter::{Any, String},
+    arguments, fixed, toml,
+};
 use crate::{
     goyaml::{self, Dialect, EmitStyle},
-    helm::{failure::Failure, strconv, template::evaluate::Evaluator, value::{Element, Kind, MAX_VALUE_DEPTH, Map, Text, Value, text}},
+    helm::{
+        failure::Failure,
+        strconv,
+        template::evaluate::Evaluator,
+        value::{Element, Entries, Kind, MAX_VALUE_DEPTH, Map, Text, Value, text},
+    },
 };
 
 pub(super) const FUNCTIONS: &[Function] = &[
@@ -37,19 +46,24 @@ pub(super) const FUNCTIONS: &[Function] = &[
     fixed("toYamlPretty", &[Any], |evaluator, given| or_empty(pretty_yaml(evaluator, given))),
     fixed("fromYaml", &[String], |_, given| {
         Ok(match parse_yaml(arguments::bytes(given, 0)) {
-            Ok(Value::Map(map)) => Value::Map(map),
-            Ok(Value::Nil) => Value::Map(Map::nil()),
-            Ok(other) => error_map(&format!("error unmarshaling JSON: while decoding JSON: {}", not_a(&other, "map[string]interface {}"))),
+            Ok(Some(Value::Map(map))) => Value::Map(map),
+            Ok(None) => Value::map(Entries::new()),
+            Ok(Some(Value::Nil)) => Value::Map(Map::nil()),
+            Ok(Some(other)) => error_map(&format!(
+                "error unmarshaling JSON: while decoding JSON: {}",
+                not_a(&other, "map[string]interface {}")
+            )),
             Err(message) => error_map(&message),
         })
     }),
     fixed("fromYamlArray", &[String], |_, given| {
         Ok(match parse_yaml(arguments::bytes(given, 0)) {
-            Ok(Value::List(list)) => Value::List(list),
-            Ok(Value::Nil) => Value::nil_list(Element::Any),
-            Ok(other) => {
-                Value::list(vec![format!("error unmarshaling JSON: while decoding JSON: {}", not_a(&other, "[]interface {}")).into()])
-            }
+            Ok(Some(Value::List(list))) => Value::List(list),
+            Ok(None) => Value::list(Vec::new()),
+            Ok(Some(Value::Nil)) => Value::nil_list(Element::Any),
+            Ok(Some(other)) => Value::list(vec![
+                format!("error unmarshaling JSON: while decoding JSON: {}", not_a(&other, "[]interface {}")).into(),
+            ]),
             Err(message) => Value::list(vec![message.into()]),
         })
     }),
@@ -57,10 +71,13 @@ pub(super) const FUNCTIONS: &[Function] = &[
         let value = exact(evaluator, &arguments::any(given, 0), MAX_VALUE_DEPTH)?;
         Ok(toml::encode(&value).unwrap_or_else(|message| message).into())
     }),
-    fixed("fromToml", &[String], |_, given| Ok(toml::decode(&arguments::text(given, 0)).unwrap_or_else(|message| error_map(&message)))),
+    fixed("fromToml", &[String], |_, given| {
+        Ok(toml::decode(&arguments::text(given, 0)).unwrap_or_else(|message| error_map(&message)))
+    }),
     fixed("b64enc", &[String], |_, given| Ok(STANDARD.encode(arguments::bytes(given, 0)).into())),
     fixed("b64dec", &[String], |_, given| {
-        let input: Vec<u8> = arguments::bytes(given, 0).iter().copied().filter(|byte| !matches!(byte, b'\r' | b'\n')).collect();
+        let input: Vec<u8> =
+            arguments::bytes(given, 0).iter().copied().filter(|byte| !matches!(byte, b'\r' | b'\n')).collect();
         Ok(match STANDARD.decode(&input) {
             Ok(bytes) => bytes.into(),
             Err(_) => format!("illegal base64 data at input byte {}", bad_base64(&input)).into(),
@@ -68,7 +85,8 @@ pub(super) const FUNCTIONS: &[Function] = &[
     }),
     fixed("b32enc", &[String], |_, given| Ok(base32_encode(arguments::bytes(given, 0)).into())),
     fixed("b32dec", &[String], |_, given| {
-        Ok(base32_decode(arguments::bytes(given, 0)).map_or_else(|at| format!("illegal base32 data at input byte {at}").into(), Value::from))
+        Ok(base32_decode(arguments::bytes(given, 0))
+            .map_or_else(|at| format!("illegal base32 data at input byte {at}").into(), Value::from))
     }),
 ];
 
@@ -111,7 +129,8 @@ pub(super) fn exact(evaluator: &mut Evaluator<'_>, value: &Value, depth: usize) 
         Value::Bytes(content) => goyaml::Value::string(STANDARD.encode(content)),
         Value::List(list) if list.nil => goyaml::Value::Null,
         Value::List(list) => {
-            let items: Result<Vec<_>, Failure> = list.items.iter().map(|item| exact(evaluator, item, depth - 1)).collect();
+            let items: Result<Vec<_>, Failure> =
+                list.items.iter().map(|item| exact(evaluator, item, depth - 1)).collect();
             goyaml::Value::List(items?)
         }
         Value::Map(map) if map.is_nil() => goyaml::Value::Null,
@@ -123,10 +142,13 @@ pub(super) fn exact(evaluator: &mut Evaluator<'_>, value: &Value, depth: usize) 
             goyaml::Value::Map(out)
         }
         Value::Time(time) => goyaml::Value::string(time.format("2006-01-02T15:04:05.999999999Z07:00")),
-        Value::Object(object) if object.as_version().is_some() => goyaml::Value::String(object.string().unwrap_or_else(|| text(""))),
+        Value::Object(object) if object.as_version().is_some() => {
+            goyaml::Value::String(object.string().unwrap_or_else(|| text("")))
+        }
         Value::Object(object) => match object.items() {
             Some(items) => {
-                let items: Result<Vec<_>, Failure> = items.iter().map(|item| exact(evaluator, item, depth - 1)).collect();
+                let items: Result<Vec<_>, Failure> =
+                    items.iter().map(|item| exact(evaluator, item, depth - 1)).collect();
                 goyaml::Value::List(items?)
             }
             None => {
@@ -140,13 +162,15 @@ pub(super) fn exact(evaluator: &mut Evaluator<'_>, value: &Value, depth: usize) 
                 goyaml::Value::Map(out)
             }
         },
-        other => goyaml::Value::Int(other.as_integer().and_then(|number| i64::try_from(number).ok()).unwrap_or_default()),
+        other => {
+            goyaml::Value::Int(other.as_integer().and_then(|number| i64::try_from(number).ok()).unwrap_or_default())
+        }
     })
 }
 
 fn json(evaluator: &mut Evaluator<'_>, given: &[Value], escape: bool, pretty: bool) -> Outcome {
     let value = exact(evaluator, &arguments::any(given, 0), MAX_VALUE_DEPTH)?;
-    let compact = goyaml::to_json(&value, escape).map_err(|error| Failure::new(error.to_string()))?;
+    let compact = goyaml::to_json_in_order(&value, escape).map_err(|error| Failure::new(error.to_string()))?;
     Ok(if pretty { indent_json(&compact) } else { compact }.into())
 }
 
@@ -197,6 +221,15 @@ fn indent_json(compact: &[u8]) -> Vec<u8> {
     out
 }
 
+/// What go-yaml accepts when it reads what `encoding/json` wrote; that escapes only the characters below the blank.
+fn is_readable(character: char) -> bool {
+    match character {
+        '\0'..='~' | '\u{85}' => true,
+        '\u{7f}'..='\u{9f}' | '\u{fffe}' | '\u{ffff}' => false,
+        _ => true,
+    }
+}
+
 /// Whole floats become integers, as they do on the way through JSON.
 fn through_json(value: &mut goyaml::Value) -> Result<(), Failure> {
     match value {
@@ -209,9 +242,16 @@ fn through_json(value: &mut goyaml::Value) -> Result<(), Failure> {
                 *value = goyaml::Value::Uint(whole);
             }
         }
-        goyaml::Value::String(content) if std::str::from_utf8(content).is_err() => {
-            *value = goyaml::Value::string(std::string::String::from_utf8_lossy(content).as_bytes());
-        }
+        goyaml::Value::String(content) => match std::str::from_utf8(content) {
+            Ok(text) if !text.chars().all(is_readable) => {
+                return Err(Failure::new("yaml: control characters are not allowed"));
+            }
+            Ok(_) => {}
+            Err(_) => {
+                *value = goyaml::Value::string(std::string::String::from_utf8_lossy(content).as_bytes());
+                through_json(value)?;
+            }
+        },
         goyaml::Value::List(items) => items.iter_mut().try_for_each(through_json)?,
         goyaml::Value::Map(map) => map.values_mut().try_for_each(through_json)?,
         _ => {}
@@ -225,11 +265,10 @@ fn yaml(evaluator: &mut Evaluator<'_>, given: &[Value]) -> Outcome {
     emit(&value, EmitStyle::V2)
 }
 
-/// A map as `toYaml` writes it.
+/// A map as `toYaml` writes it; nothing when it cannot be written.
 pub(crate) fn words_as_yaml(map: goyaml::Map) -> Outcome {
     let mut value = goyaml::Value::Map(map);
-    through_json(&mut value)?;
-    emit(&value, EmitStyle::V2)
+    or_empty(through_json(&mut value).and_then(|()| emit(&value, EmitStyle::V2)))
 }
 
 fn pretty_yaml(evaluator: &mut Evaluator<'_>, given: &[Value]) -> Outcome {
@@ -254,9 +293,10 @@ fn parse_json(input: &[u8]) -> Result<Value, std::string::String> {
 }
 
 /// The first document of a YAML text, through JSON.
-fn parse_yaml(input: &[u8]) -> Result<Value, std::string::String> {
-    let documents = goyaml::parse_documents(input, Dialect::V2).map_err(|error| format!("error converting YAML to JSON: yaml: {error}"))?;
-    Ok(documents.first().map_or(Value::Nil, from_yaml))
+fn parse_yaml(input: &[u8]) -> Result<Option<Value>, std::string::String> {
+    let document = goyaml::parse_first(input, Dialect::V2)
+        .map_err(|error| format!("error converting YAML to JSON: yaml: {error}"))?;
+    Ok(document.as_ref().map(from_yaml))
 }
 
 /// What YAML becomes in templates: every number a float.
@@ -269,7 +309,9 @@ pub(crate) fn from_yaml(value: &goyaml::Value) -> Value {
         goyaml::Value::Float(number) => Value::Float(*number),
         goyaml::Value::String(content) => Value::String(Text::clone(content)),
         goyaml::Value::List(items) => Value::list(items.iter().map(from_yaml).collect()),
-        goyaml::Value::Map(map) => Value::map(map.iter().map(|(key, item)| (Text::clone(key), from_yaml(item))).collect()),
+        goyaml::Value::Map(map) => {
+            Value::map(map.iter().map(|(key, item)| (Text::clone(key), from_yaml(item))).collect())
+        }
     }
 }
 
@@ -284,7 +326,8 @@ const BASE32: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
 fn base32_encode(input: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(input.len().div_ceil(5) * 8);
     for chunk in input.chunks(5) {
-        let value = (0..5).fold(0_u64, |value, index| value << 8 | u64::from(chunk.get(index).copied().unwrap_or_default()));
+        let value =
+            (0..5).fold(0_u64, |value, index| value << 8 | u64::from(chunk.get(index).copied().unwrap_or_default()));
         let digits = (chunk.len() * 8).div_ceil(5);
         for index in 0..8 {
             let digit = usize::try_from(value >> (35 - index * 5) & 31).unwrap_or_default();
@@ -304,7 +347,11 @@ fn base32_decode(input: &[u8]) -> Result<Vec<u8>, usize> {
         let digits = chunk.iter().position(|byte| *byte == b'=').unwrap_or(8);
         let mut value = 0_u64;
         for (index, byte) in chunk.iter().enumerate() {
-            let digit = if index < digits { BASE32.iter().position(|known| known == byte) } else { (*byte == b'=').then_some(0) };
+            let digit = if index < digits {
+                BASE32.iter().position(|known| known == byte)
+            } else {
+                (*byte == b'=').then_some(0)
+            };
             value = value << 5 | digit.ok_or(block * 8 + index)? as u64;
         }
         let bytes = value.to_be_bytes();

@@ -2,7 +2,13 @@
 
 use std::{rc::Rc, sync::Arc};
 
-use super::{Function, Outcome, Parameter::{Any, String}, arguments, encoding::from_yaml, fixed};
+use super::{
+    Function, Outcome,
+    Parameter::{Any, String},
+    arguments,
+    encoding::from_yaml,
+    fixed,
+};
 use crate::helm::{
     failure::Failure,
     strconv::quoted,
@@ -50,7 +56,8 @@ fn include(evaluator: &mut Evaluator<'_>, given: &[Value]) -> Outcome {
     };
     let count = evaluator.included.entry(Text::clone(&name)).or_default();
     if *count > MAX_INCLUDES {
-        let message = format!("rendering template has a nested reference name: {}: unable to execute template", quoted(&name));
+        let message =
+            format!("rendering template has a nested reference name: {}: unable to execute template", quoted(&name));
         return Err(Failure::limit(message));
     }
     *count += 1;

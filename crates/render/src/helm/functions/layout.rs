@@ -3,7 +3,18 @@
 use super::dates::{Time, days_from_civil};
 
 const MONTHS: [&str; 12] = [
-    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December",
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
 ];
 const DAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
 
@@ -33,9 +44,18 @@ enum Part {
     LowerPm,
     Zone,
     /// `Z` for UTC, colons, seconds, minutes.
-    Offset { z: bool, colon: bool, seconds: bool, minutes: bool },
+    Offset {
+        z: bool,
+        colon: bool,
+        seconds: bool,
+        minutes: bool,
+    },
     /// Digits after the separator; `trims` drops zeros at the end.
-    Fraction { digits: usize, trims: bool, separator: char },
+    Fraction {
+        digits: usize,
+        trims: bool,
+        separator: char,
+    },
 }
 
 /// In the order in which they are tried: longer ones first where one begins another.
@@ -119,7 +139,9 @@ pub(super) fn format(time: &Time, layout: &str) -> String {
     let civil = time.civil();
     let mut out = String::new();
     let mut rest = layout;
-    let name = |names: &[&'static str], index: u32| usize::try_from(index).ok().and_then(|index| names.get(index)).copied().unwrap_or("");
+    let name = |names: &[&'static str], index: u32| {
+        usize::try_from(index).ok().and_then(|index| names.get(index)).copied().unwrap_or("")
+    };
     let hour12 = if civil.hour % 12 == 0 { 12 } else { civil.hour % 12 };
     while let Some((before, part, after)) = next(rest) {
         out.push_str(before);
@@ -199,7 +221,8 @@ struct Fields {
 
 /// `time.ParseInLocation` with UTC as the zone.
 pub(super) fn parse(layout: &str, text: &str) -> Result<Time, String> {
-    let fail = |what: &str, value: &str| format!("parsing time {text:?} as {layout:?}: cannot parse {value:?} as {what:?}");
+    let fail =
+        |what: &str, value: &str| format!("parsing time {text:?} as {layout:?}: cannot parse {value:?} as {what:?}");
     let mut fields = Fields {
         year: 0,
         month: 1,
@@ -281,16 +304,21 @@ fn named<'v>(names: &[&str], short: bool, value: &'v str) -> Option<(u32, &'v st
     names.iter().enumerate().find_map(|(index, name)| {
         let name = if short { name.get(..3)? } else { name };
         let head = value.get(..name.len())?;
-        head.eq_ignore_ascii_case(name).then(|| (u32::try_from(index).unwrap_or(0), value.get(name.len()..).unwrap_or_default()))
+        head.eq_ignore_ascii_case(name)
+            .then(|| (u32::try_from(index).unwrap_or(0), value.get(name.len()..).unwrap_or_default()))
     })
 }
 
 fn read<'v>(part: Part, value: &'v str, after: &str, fields: &mut Fields) -> Option<&'v str> {
     let (number, rest) = match part {
-        Part::LongMonth | Part::Month => named(&MONTHS, part == Part::Month, value).map(|(index, rest)| (index + 1, rest))?,
+        Part::LongMonth | Part::Month => {
+            named(&MONTHS, part == Part::Month, value).map(|(index, rest)| (index + 1, rest))?
+        }
         Part::LongWeekDay | Part::WeekDay => named(&DAYS, part == Part::WeekDay, value)?,
         Part::LongYear => digits(value, 4, 4)?,
-        Part::Year | Part::ZeroMonth | Part::ZeroDay | Part::ZeroHour12 | Part::ZeroMinute | Part::ZeroSecond => digits(value, 2, 2)?,
+        Part::Year | Part::ZeroMonth | Part::ZeroDay | Part::ZeroHour12 | Part::ZeroMinute | Part::ZeroSecond => {
+            digits(value, 2, 2)?
+        }
         Part::UnderDay => digits(value.trim_start_matches(' '), 1, 2)?,
         Part::ZeroYearDay => digits(value, 3, 3)?,
         Part::UnderYearDay => digits(value.trim_start_matches(' '), 1, 3)?,
@@ -302,7 +330,8 @@ fn read<'v>(part: Part, value: &'v str, after: &str, fields: &mut Fields) -> Opt
             (u32::from(head == pm), if head == am || head == pm { value.get(2..)? } else { return None })
         }
         Part::Zone => {
-            let length = if value.starts_with("UTC") { 3 } else { value.bytes().take_while(u8::is_ascii_uppercase).count() };
+            let length =
+                if value.starts_with("UTC") { 3 } else { value.bytes().take_while(u8::is_ascii_uppercase).count() };
             if !(3..=5).contains(&length) {
                 return None;
             }
@@ -359,7 +388,8 @@ fn read<'v>(part: Part, value: &'v str, after: &str, fields: &mut Fields) -> Opt
     if matches!(part, Part::Second | Part::ZeroSecond)
         && rest.starts_with(['.', ','])
         && fraction(after).is_none()
-        && let Some(found) = rest.get(1..).map(|rest| rest.bytes().take_while(u8::is_ascii_digit).count()).filter(|found| *found > 0)
+        && let Some(found) =
+            rest.get(1..).map(|rest| rest.bytes().take_while(u8::is_ascii_digit).count()).filter(|found| *found > 0)
     {
         fields.nanoseconds = nanoseconds(rest.get(1..=found)?)?;
         return rest.get(found + 1..);

@@ -1,7 +1,17 @@
 //! Sprig's list functions. Those named `must…` and their plain twins fail alike: the plain ones panic, which is also an error.
 
-use super::{Function, Outcome, Parameter::{Any, Int}, arguments, fixed, numbers::to_int64, variadic};
-use crate::helm::{failure::Failure, template::evaluate::Evaluator, value::{Element, MAX_VALUE_DEPTH, Value, deep_equal}};
+use super::{
+    Function, Outcome,
+    Parameter::{Any, Int},
+    arguments, fixed,
+    numbers::to_int64,
+    variadic,
+};
+use crate::helm::{
+    failure::Failure,
+    template::evaluate::Evaluator,
+    value::{Element, MAX_VALUE_DEPTH, Value, deep_equal},
+};
 
 pub(super) const FUNCTIONS: &[Function] = &[
     variadic("list", &[], Any, |_, given| Ok(Value::list(given.to_vec()))),
@@ -80,7 +90,8 @@ fn slice(_: &mut Evaluator<'_>, given: &[Value]) -> Outcome {
     if length == 0 {
         return Ok(Value::Nil);
     }
-    let (start, end) = (given.get(1).map_or(0, to_int64), given.get(2).map_or(i64::try_from(length).unwrap_or(0), to_int64));
+    let (start, end) =
+        (given.get(1).map_or(0, to_int64), given.get(2).map_or(i64::try_from(length).unwrap_or(0), to_int64));
     let range = usize::try_from(start).ok().zip(usize::try_from(end).ok());
     match range.and_then(|(start, end)| list.items.get(start..end)) {
         Some(items) => Ok(Value::typed_list(list.element, items.to_vec())),

@@ -1,16 +1,27 @@
 //! Merging maps as the `mergo` library does: in place, empty means unset, lists are not merged.
 
-use crate::helm::{failure::Failure, template::evaluate::Evaluator, value::{MAX_VALUE_DEPTH, Map, Text, Value}};
+use crate::helm::{
+    failure::Failure,
+    template::evaluate::Evaluator,
+    value::{MAX_VALUE_DEPTH, Map, Text, Value},
+};
 
 /// Merges `from` into `into`; with `overwrite`, what `from` has wins.
-pub(super) fn merge(evaluator: &mut Evaluator<'_>, into: &Map, from: &Map, overwrite: bool, depth: usize) -> Result<(), Failure> {
+pub(super) fn merge(
+    evaluator: &mut Evaluator<'_>,
+    into: &Map,
+    from: &Map,
+    overwrite: bool,
+    depth: usize,
+) -> Result<(), Failure> {
     if depth > MAX_VALUE_DEPTH {
         return Err(Failure::limit("a value is nested too deep to be merged"));
     }
     if into.same(from) {
         return Ok(());
     }
-    let entries: Vec<(Text, Value)> = from.entries().iter().map(|(key, value)| (Text::clone(key), value.clone())).collect();
+    let entries: Vec<(Text, Value)> =
+        from.entries().iter().map(|(key, value)| (Text::clone(key), value.clone())).collect();
     evaluator.reserve(entries.len() * 16)?;
     for (key, new) in entries {
         let old = into.get(&key);

@@ -9,6 +9,7 @@ pub(crate) mod dates;
 mod decimal;
 mod dictionaries;
 pub(crate) mod encoding;
+mod encryption;
 pub(crate) mod helm;
 mod layout;
 mod lists;
@@ -27,8 +28,8 @@ mod toml;
 mod urls;
 mod versions;
 
-pub(crate) use strings::trim;
 pub(crate) use encoding::{from_yaml, words_as_yaml};
+pub(crate) use strings::trim;
 
 use std::{collections::HashMap, sync::OnceLock};
 
@@ -116,6 +117,7 @@ const FAMILIES: &[&[Function]] = &[
     dates::FUNCTIONS,
     dictionaries::FUNCTIONS,
     encoding::FUNCTIONS,
+    encryption::FUNCTIONS,
     helm::FUNCTIONS,
     lists::FUNCTIONS,
     lists_more::FUNCTIONS,

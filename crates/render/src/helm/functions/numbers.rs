@@ -1,7 +1,18 @@
 //! Sprig's arithmetic and number conversions.
 
-use super::{Function, Outcome, Parameter::{Any, Float, Int, String}, arguments, decimal::Decimal, fixed, variadic};
-use crate::helm::{failure::Failure, format, strconv, template::evaluate::Evaluator, value::{Element, Value}};
+use super::{
+    Function, Outcome,
+    Parameter::{Any, Float, Int, String},
+    arguments,
+    decimal::Decimal,
+    fixed, variadic,
+};
+use crate::helm::{
+    failure::Failure,
+    format, strconv,
+    template::evaluate::Evaluator,
+    value::{Element, Value},
+};
 
 pub(super) const FUNCTIONS: &[Function] = &[
     fixed("atoi", &[String], |_, given| {
@@ -15,7 +26,9 @@ pub(super) const FUNCTIONS: &[Function] = &[
         Ok(Value::Int64(strconv::parse_int(&std::string::String::from_utf8_lossy(&text), 8).unwrap_or_default()))
     }),
     fixed("add1", &[Any], |_, given| Ok(Value::Int64(to_int64(&arguments::any(given, 0)).wrapping_add(1)))),
-    variadic("add", &[], Any, |_, given| Ok(Value::Int64(given.iter().fold(0, |sum: i64, value| sum.wrapping_add(to_int64(value)))))),
+    variadic("add", &[], Any, |_, given| {
+        Ok(Value::Int64(given.iter().fold(0, |sum: i64, value| sum.wrapping_add(to_int64(value)))))
+    }),
     fixed("sub", &[Any, Any], |_, given| integers(given, |a, b| Ok(a.wrapping_sub(b)))),
     fixed("div", &[Any, Any], |_, given| integers(given, |a, b| divisor(b).map(|b| a.wrapping_div(b)))),
     fixed("mod", &[Any, Any], |_, given| integers(given, |a, b| divisor(b).map(|b| a.wrapping_rem(b)))),
@@ -78,7 +91,11 @@ pub(super) fn to_int64(value: &Value) -> i64 {
 
 fn without_zero_fraction(text: &str) -> &str {
     match text.split_once('.') {
-        Some((whole, fraction)) if !whole.is_empty() && !fraction.is_empty() && fraction.bytes().all(|byte| byte == b'0') => whole,
+        Some((whole, fraction))
+            if !whole.is_empty() && !fraction.is_empty() && fraction.bytes().all(|byte| byte == b'0') =>
+        {
+            whole
+        }
         _ => text,
     }
 }

@@ -3,7 +3,11 @@
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use sha2::{Digest as _, Sha256};
 
-use super::{Function, Outcome, Parameter::{Int, String}, arguments, fixed};
+use super::{
+    Function, Outcome,
+    Parameter::{Int, String},
+    arguments, fixed,
+};
 use crate::helm::{failure::Failure, template::evaluate::Evaluator, value::Value};
 
 /// A stream of bytes from a seed: SHA-256 in counter mode.

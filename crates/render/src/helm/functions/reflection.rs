@@ -1,17 +1,28 @@
 //! Sprig's questions about types, and its defaults.
 
-use super::{Function, Parameter::{Any, Bool, String}, arguments, fixed, variadic};
-use crate::helm::{failure::Failure, value::{MAX_VALUE_DEPTH, Map, Value, deep_equal}};
+use super::{
+    Function,
+    Parameter::{Any, Bool, String},
+    arguments, fixed, variadic,
+};
+use crate::helm::{
+    failure::Failure,
+    value::{MAX_VALUE_DEPTH, Map, Value, deep_equal},
+};
 
 pub(super) const FUNCTIONS: &[Function] = &[
     fixed("typeOf", &[Any], |_, given| Ok(arguments::any(given, 0).type_name().into())),
-    fixed("typeIs", &[String, Any], |_, given| Ok((arguments::any(given, 1).type_name().as_bytes() == arguments::bytes(given, 0)).into())),
+    fixed("typeIs", &[String, Any], |_, given| {
+        Ok((arguments::any(given, 1).type_name().as_bytes() == arguments::bytes(given, 0)).into())
+    }),
     fixed("typeIsLike", &[String, Any], |_, given| {
         let (name, wanted) = (arguments::any(given, 1).type_name(), arguments::text(given, 0));
         Ok((name == wanted || name.strip_prefix('*') == Some(wanted.as_ref())).into())
     }),
     fixed("kindOf", &[Any], |_, given| Ok(arguments::any(given, 0).kind_name().into())),
-    fixed("kindIs", &[String, Any], |_, given| Ok((arguments::any(given, 1).kind_name().as_bytes() == arguments::bytes(given, 0)).into())),
+    fixed("kindIs", &[String, Any], |_, given| {
+        Ok((arguments::any(given, 1).kind_name().as_bytes() == arguments::bytes(given, 0)).into())
+    }),
     fixed("deepEqual", &[Any, Any], |_, given| {
         Ok(deep_equal(&arguments::any(given, 0), &arguments::any(given, 1), MAX_VALUE_DEPTH).into())
     }),
@@ -22,7 +33,9 @@ pub(super) const FUNCTIONS: &[Function] = &[
         })
     }),
     fixed("empty", &[Any], |_, given| Ok((!arguments::any(given, 0).truth()).into())),
-    variadic("coalesce", &[], Any, |_, given| Ok(given.iter().find(|value| value.truth()).cloned().unwrap_or(Value::Nil))),
+    variadic("coalesce", &[], Any, |_, given| {
+        Ok(given.iter().find(|value| value.truth()).cloned().unwrap_or(Value::Nil))
+    }),
     variadic("all", &[], Any, |_, given| Ok(given.iter().all(Value::truth).into())),
     variadic("any", &[], Any, |_, given| Ok(given.iter().any(Value::truth).into())),
     fixed("ternary", &[Any, Any, Bool], |_, given| {

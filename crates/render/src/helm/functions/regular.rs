@@ -4,8 +4,16 @@ use std::rc::Rc;
 
 use regex::bytes::{Regex, RegexBuilder};
 
-use super::{Function, Outcome, Parameter::{Int, String}, arguments, fixed};
-use crate::helm::{failure::Failure, template::evaluate::Evaluator, value::{Element, Text, Value}};
+use super::{
+    Function, Outcome,
+    Parameter::{Int, String},
+    arguments, fixed,
+};
+use crate::helm::{
+    failure::Failure,
+    template::evaluate::Evaluator,
+    value::{Element, Text, Value},
+};
 
 /// Characters of an expression that a message shows.
 const SHOWN: usize = 500;
@@ -56,7 +64,9 @@ fn compiled(evaluator: &mut Evaluator<'_>, given: &[Value]) -> Result<Rc<Regex>,
         .size_limit(MAX_PROGRAM_BYTES)
         .dfa_size_limit(MAX_PROGRAM_BYTES)
         .build()
-        .map_err(|error| bad(error.to_string().lines().last().unwrap_or("invalid syntax").trim_start_matches("error: ")))?;
+        .map_err(|error| {
+            bad(error.to_string().lines().last().unwrap_or("invalid syntax").trim_start_matches("error: "))
+        })?;
     let expression = Rc::new(expression);
     evaluator.expressions.insert(Text::clone(&source), Rc::clone(&expression));
     Ok(expression)
@@ -73,7 +83,9 @@ fn translate(source: &str) -> Result<std::string::String, std::string::String> {
     while let Some(character) = at(index) {
         match character {
             '\\' => {
-                let Some(escape) = at(index + 1) else { return Err("trailing backslash at end of expression".to_owned()) };
+                let Some(escape) = at(index + 1) else {
+                    return Err("trailing backslash at end of expression".to_owned());
+                };
                 index += 2;
                 match escape {
                     'd' | 'D' | 's' | 'S' | 'w' | 'W' => out.push_str(&ascii_class(escape, class)),
@@ -172,7 +184,8 @@ fn repetition_end(characters: &[char], start: usize) -> Result<Option<usize>, st
 }
 
 fn find(evaluator: &mut Evaluator<'_>, given: &[Value]) -> Outcome {
-    let found = compiled(evaluator, given)?.find(arguments::bytes(given, 1)).map(|found| Value::string(found.as_bytes()));
+    let found =
+        compiled(evaluator, given)?.find(arguments::bytes(given, 1)).map(|found| Value::string(found.as_bytes()));
     Ok(found.unwrap_or_else(|| "".into()))
 }
 
@@ -183,7 +196,8 @@ fn limit_of(count: i64) -> usize {
 fn find_all(evaluator: &mut Evaluator<'_>, given: &[Value]) -> Outcome {
     let expression = compiled(evaluator, given)?;
     let limit = limit_of(arguments::int(given, 2));
-    let found: Vec<&[u8]> = expression.find_iter(arguments::bytes(given, 1)).take(limit).map(|found| found.as_bytes()).collect();
+    let found: Vec<&[u8]> =
+        expression.find_iter(arguments::bytes(given, 1)).take(limit).map(|found| found.as_bytes()).collect();
     Ok(if found.is_empty() { Value::nil_list(Element::String) } else { Value::strings(found) })
 }
 

@@ -1,14 +1,29 @@
 //! Sprig's plain string functions.
 
-use super::{Function, Outcome, Parameter::{Any, Int, String}, arguments, fixed, variadic};
-use crate::helm::{failure::Failure, format, strconv, template::{evaluate::Evaluator, find}, value::{Map, Element, Entries, Value, text}};
+use super::{
+    Function, Outcome,
+    Parameter::{Any, Int, String},
+    arguments, fixed, variadic,
+};
+use crate::helm::{
+    failure::Failure,
+    format, strconv,
+    template::{evaluate::Evaluator, find},
+    value::{Element, Entries, Map, Value, text},
+};
 
 pub(super) const FUNCTIONS: &[Function] = &[
     fixed("hello", &[], |_, _| Ok("Hello!".into())),
     fixed("trim", &[String], |_, given| Ok(Value::string(trim(arguments::bytes(given, 0))))),
-    fixed("upper", &[String], |_, given| Ok(map_text(arguments::bytes(given, 0), |text| text.chars().map(simple_upper).collect()))),
-    fixed("lower", &[String], |_, given| Ok(map_text(arguments::bytes(given, 0), |text| text.chars().map(simple_lower).collect()))),
-    fixed("trunc", &[Int, String], |_, given| Ok(Value::string(trunc(arguments::int(given, 0), arguments::bytes(given, 1))))),
+    fixed("upper", &[String], |_, given| {
+        Ok(map_text(arguments::bytes(given, 0), |text| text.chars().map(simple_upper).collect()))
+    }),
+    fixed("lower", &[String], |_, given| {
+        Ok(map_text(arguments::bytes(given, 0), |text| text.chars().map(simple_lower).collect()))
+    }),
+    fixed("trunc", &[Int, String], |_, given| {
+        Ok(Value::string(trunc(arguments::int(given, 0), arguments::bytes(given, 1))))
+    }),
     fixed("substr", &[Int, Int, String], substr),
     fixed("repeat", &[Int, String], repeat),
     fixed("trimAll", &[String, String], trim_all),
@@ -21,9 +36,15 @@ pub(super) const FUNCTIONS: &[Function] = &[
         let input = arguments::bytes(given, 1);
         Ok(Value::string(input.strip_prefix(arguments::bytes(given, 0)).unwrap_or(input)))
     }),
-    fixed("contains", &[String, String], |_, given| Ok(find(arguments::bytes(given, 1), arguments::bytes(given, 0)).is_some().into())),
-    fixed("hasPrefix", &[String, String], |_, given| Ok(arguments::bytes(given, 1).starts_with(arguments::bytes(given, 0)).into())),
-    fixed("hasSuffix", &[String, String], |_, given| Ok(arguments::bytes(given, 1).ends_with(arguments::bytes(given, 0)).into())),
+    fixed("contains", &[String, String], |_, given| {
+        Ok(find(arguments::bytes(given, 1), arguments::bytes(given, 0)).is_some().into())
+    }),
+    fixed("hasPrefix", &[String, String], |_, given| {
+        Ok(arguments::bytes(given, 1).starts_with(arguments::bytes(given, 0)).into())
+    }),
+    fixed("hasSuffix", &[String, String], |_, given| {
+        Ok(arguments::bytes(given, 1).ends_with(arguments::bytes(given, 0)).into())
+    }),
     variadic("quote", &[], Any, |evaluator, given| {
         let mut parts = Vec::new();
         for value in given.iter().filter(|value| !value.is_nil()) {
@@ -34,7 +55,9 @@ pub(super) const FUNCTIONS: &[Function] = &[
     variadic("squote", &[], Any, |evaluator, given| {
         let mut parts = Vec::new();
         for value in given.iter().filter(|value| !value.is_nil()) {
-            parts.push([b"'", format::print(std::slice::from_ref(value), evaluator.limits.text)?.as_slice(), b"'"].concat());
+            parts.push(
+                [b"'", format::print(std::slice::from_ref(value), evaluator.limits.text)?.as_slice(), b"'"].concat(),
+            );
         }
         Ok(parts.join(&b' ').into())
     }),
@@ -52,7 +75,8 @@ pub(super) const FUNCTIONS: &[Function] = &[
         Ok(out.into())
     }),
     fixed("replace", &[String, String, String], |evaluator, given| {
-        replace(evaluator, arguments::bytes(given, 2), arguments::bytes(given, 0), arguments::bytes(given, 1)).map(Value::from)
+        replace(evaluator, arguments::bytes(given, 2), arguments::bytes(given, 0), arguments::bytes(given, 1))
+            .map(Value::from)
     }),
     fixed("plural", &[String, String, Int], |_, given| {
         Ok(arguments::any(given, usize::from(arguments::int(given, 2) != 1)))
@@ -60,7 +84,9 @@ pub(super) const FUNCTIONS: &[Function] = &[
     fixed("toString", &[Any], |evaluator, given| {
         Ok(Value::String(format::string_of(&arguments::any(given, 0), evaluator.limits.text)?))
     }),
-    fixed("split", &[String, String], |_, given| Ok(numbered(split(arguments::bytes(given, 1), arguments::bytes(given, 0), usize::MAX)))),
+    fixed("split", &[String, String], |_, given| {
+        Ok(numbered(split(arguments::bytes(given, 1), arguments::bytes(given, 0), usize::MAX)))
+    }),
     fixed("splitList", &[String, String], |_, given| {
         Ok(Value::strings(split(arguments::bytes(given, 1), arguments::bytes(given, 0), usize::MAX)))
     }),
@@ -75,7 +101,9 @@ pub(super) const FUNCTIONS: &[Function] = &[
         evaluator.reserve(total)?;
         Ok(parts.join(arguments::bytes(given, 0)).into())
     }),
-    fixed("toStrings", &[Any], |evaluator, given| Ok(Value::strings(strings_of(evaluator, &arguments::any(given, 0))?))),
+    fixed("toStrings", &[Any], |evaluator, given| {
+        Ok(Value::strings(strings_of(evaluator, &arguments::any(given, 0))?))
+    }),
     fixed("sortAlpha", &[Any], |evaluator, given| {
         let mut parts = strings_of(evaluator, &arguments::any(given, 0))?;
         parts.sort();

@@ -1,6 +1,11 @@
 //! Sprig's functions that change the case of words.
 
-use super::{Function, Parameter::String, arguments, fixed, strings::{map_text, simple_lower, simple_upper}};
+use super::{
+    Function,
+    Parameter::String,
+    arguments, fixed,
+    strings::{map_text, simple_lower, simple_upper},
+};
 
 pub(super) const FUNCTIONS: &[Function] = &[
     fixed("title", &[String], |_, given| Ok(map_text(arguments::bytes(given, 0), title))),
@@ -107,25 +112,37 @@ fn delimited(text: &str, delimiter: char) -> std::string::String {
     out
 }
 
-/// `PascalCase`: connectors vanish, the letter after one is a capital.
+/// `xstrings.ToPascalCase`: a connector vanishes and the letter after it is a capital; leading ones stay, and one of several.
 fn pascal(text: &str) -> std::string::String {
+    let is_connector = |character: char| class(character) == Class::Connector;
     let mut out = std::string::String::with_capacity(text.len());
     let mut characters = text.chars().peekable();
-    // Leading connectors stay.
-    while let Some(character) = characters.next_if(|character| class(*character) == Class::Connector) {
-        out.push(character);
+    while let Some(connector) = characters.next_if(|character| is_connector(*character)) {
+        out.push(connector);
     }
-    let mut starts = true;
-    let mut pending = std::string::String::new();
+    let Some(first) = characters.next() else { return out };
+    let mut after_capital = first.is_uppercase();
+    let mut held = simple_upper(first);
     for character in characters {
-        if class(character) == Class::Connector {
-            pending.push(character);
-            starts = true;
+        let mut current = character;
+        if is_connector(held) && is_connector(current) {
+            out.push(held);
             continue;
         }
-        pending.clear();
-        out.push(if starts { simple_upper(character) } else { character });
-        starts = false;
+        if is_connector(held) {
+            after_capital = current.is_uppercase();
+            current = simple_upper(current);
+        } else {
+            // The rest of a word in capitals is written small.
+            if after_capital && current.is_uppercase() {
+                current = simple_lower(current);
+            } else {
+                after_capital = false;
+            }
+            out.push(held);
+        }
+        held = current;
     }
-    out + &pending
+    out.push(held);
+    out
 }

@@ -1,6 +1,11 @@
 //! Sprig's functions that shorten, wrap and pick from text.
 
-use super::{Function, Outcome, Parameter::{Int, String}, arguments, fixed, strings::map_text};
+use super::{
+    Function, Outcome,
+    Parameter::{Int, String},
+    arguments, fixed,
+    strings::map_text,
+};
 use crate::helm::{failure::Failure, template::evaluate::Evaluator, value::Value};
 
 pub(super) const FUNCTIONS: &[Function] = &[
@@ -10,12 +15,19 @@ pub(super) const FUNCTIONS: &[Function] = &[
     }),
     fixed("abbrevboth", &[Int, Int, String], |_, given| {
         let (left, right, input) = (arguments::int(given, 0), arguments::int(given, 1), arguments::text(given, 2));
-        if right < 4 || (left > 0 && right < 7) { Ok(Value::from(input.as_ref())) } else { abbreviate(&input, left, right) }
+        if right < 4 || (left > 0 && right < 7) {
+            Ok(Value::from(input.as_ref()))
+        } else {
+            abbreviate(&input, left, right)
+        }
     }),
     fixed("nospace", &[String], |_, given| {
-        Ok(map_text(arguments::bytes(given, 0), |text| text.chars().filter(|character| !character.is_whitespace()).collect()))
+        // Sprig takes every byte for a character here.
+        let kept =
+            arguments::bytes(given, 0).iter().map(|byte| char::from(*byte)).filter(|letter| !letter.is_whitespace());
+        Ok(kept.collect::<std::string::String>().into())
     }),
-    fixed("initials", &[String], |_, given| Ok(map_text(arguments::bytes(given, 0), initials))),
+    fixed("initials", &[String], |_, given| Ok(initials(arguments::bytes(given, 0)).into())),
     fixed("wrap", &[Int, String], |evaluator, given| {
         wrap(evaluator, arguments::int(given, 0), "\n", &arguments::text(given, 1), false)
     }),
@@ -53,8 +65,10 @@ fn abbreviate(input: &str, offset: i64, width: i64) -> Outcome {
     Ok([dots, part(length - (width - 3), length)].concat().into())
 }
 
-fn initials(text: &str) -> std::string::String {
-    text.split_whitespace().filter_map(|word| word.chars().next()).collect()
+/// The first byte of every word, taken for a character as by Sprig.
+fn initials(text: &[u8]) -> std::string::String {
+    let letters = text.iter().map(|byte| char::from(*byte)).collect::<Vec<_>>();
+    letters.split(|letter| letter.is_whitespace()).filter_map(|word| word.first()).collect()
 }
 
 /// Breaks lines at spaces before `width` characters; `cut` also breaks words that are longer.
@@ -64,7 +78,8 @@ fn wrap(evaluator: &mut Evaluator<'_>, width: i64, new_line: &str, input: &str, 
     let new_line = if new_line.is_empty() { "\n" } else { new_line };
     let characters: Vec<char> = input.chars().collect();
     let length = characters.len();
-    let collect = |from: usize, to: usize| characters.get(from..to).unwrap_or_default().iter().collect::<std::string::String>();
+    let collect =
+        |from: usize, to: usize| characters.get(from..to).unwrap_or_default().iter().collect::<std::string::String>();
     let mut out = std::string::String::with_capacity(input.len());
     let mut offset = 0;
     while length - offset > width {

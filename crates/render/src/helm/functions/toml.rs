@@ -4,7 +4,10 @@ use std::{fmt::Write as _, rc::Rc};
 
 use crate::{
     goyaml,
-    helm::{strconv, value::{Text, Value, text}},
+    helm::{
+        strconv,
+        value::{Text, Value, text},
+    },
 };
 
 /// The text of a map; plain values before tables, keys sorted.
@@ -13,7 +16,8 @@ pub(super) fn encode(value: &goyaml::Value) -> Result<String, String> {
     match value {
         goyaml::Value::Map(map) => table(&mut out, map, &mut Vec::new())?,
         goyaml::Value::Null => return Err("toml: cannot encode a nil value".to_owned()),
-        _ => return Err("toml: top-level values must be Go maps or structs".to_owned()),
+        // A value alone is no TOML, but is what the encoder writes.
+        other => inline(&mut out, other)?,
     }
     Ok(out)
 }
@@ -23,7 +27,9 @@ fn is_table(value: &goyaml::Value) -> bool {
 }
 
 fn is_table_array(value: &goyaml::Value) -> bool {
-    value.as_list().is_some_and(|items| !items.is_empty() && items.iter().all(|item| matches!(item, goyaml::Value::Map(_))))
+    value
+        .as_list()
+        .is_some_and(|items| !items.is_empty() && items.iter().all(|item| matches!(item, goyaml::Value::Map(_))))
 }
 
 fn table(out: &mut String, map: &goyaml::Map, path: &mut Vec<String>) -> Result<(), String> {
@@ -96,7 +102,9 @@ fn inline(out: &mut String, value: &goyaml::Value) -> Result<(), String> {
         goyaml::Value::Int(number) => out.push_str(&number.to_string()),
         goyaml::Value::Uint(number) => out.push_str(&number.to_string()),
         goyaml::Value::Float(number) if number.is_nan() => out.push_str("nan"),
-        goyaml::Value::Float(number) if number.is_infinite() => out.push_str(if *number < 0.0 { "-inf" } else { "inf" }),
+        goyaml::Value::Float(number) if number.is_infinite() => {
+            out.push_str(if *number < 0.0 { "-inf" } else { "inf" })
+        }
         goyaml::Value::Float(number) => {
             let text = strconv::format_float(*number, b'g', None);
             out.push_str(&text);
@@ -142,7 +150,12 @@ fn from_toml(value: &toml::Value) -> Value {
         toml::Value::Boolean(value) => Value::Bool(*value),
         toml::Value::Datetime(stamp) => {
             let shown = stamp.to_string();
-            let layouts = ["2006-01-02T15:04:05.999999999Z07:00", "2006-01-02T15:04:05.999999999", "2006-01-02", "15:04:05.999999999"];
+            let layouts = [
+                "2006-01-02T15:04:05.999999999Z07:00",
+                "2006-01-02T15:04:05.999999999",
+                "2006-01-02",
+                "15:04:05.999999999",
+            ];
             let parsed = layouts.iter().find_map(|layout| super::layout::parse(layout, &shown).ok());
             parsed.map_or_else(|| Value::from(shown), |time| Value::Time(Rc::new(time)))
         }
@@ -151,6 +164,8 @@ fn from_toml(value: &toml::Value) -> Value {
             let tables = !items.is_empty() && items.iter().all(|item| matches!(item, Value::Map(_)));
             if tables { Value::typed_list(crate::helm::value::Element::Map, items) } else { Value::list(items) }
         }
-        toml::Value::Table(table) => Value::map(table.iter().map(|(key, value)| (text(key), from_toml(value))).collect()),
+        toml::Value::Table(table) => {
+            Value::map(table.iter().map(|(key, value)| (text(key), from_toml(value))).collect())
+        }
     }
 }

@@ -1,7 +1,15 @@
 //! `urlParse`, `urlJoin`, and escaping.
 
-use super::{Function, Outcome, Parameter::{Map as MapType, String}, arguments, fixed};
-use crate::helm::{failure::Failure, template::evaluate::Evaluator, value::{Entries, Map, Value, text}};
+use super::{
+    Function, Outcome,
+    Parameter::{Map as MapType, String},
+    arguments, fixed,
+};
+use crate::helm::{
+    failure::Failure,
+    template::evaluate::Evaluator,
+    value::{Entries, Map, Value, text},
+};
 
 pub(super) const FUNCTIONS: &[Function] = &[
     fixed("urlParse", &[String], |_, given| parse(&arguments::text(given, 0)).map_err(Failure::from)),
@@ -32,7 +40,9 @@ fn unescape(input: &str) -> Result<std::string::String, std::string::String> {
     while let Some(byte) = bytes.get(index) {
         if *byte == b'%' {
             let digits = input.get(index + 1..index + 3).and_then(|digits| u8::from_str_radix(digits, 16).ok());
-            out.push(digits.ok_or_else(|| format!("invalid URL escape {:?}", input.get(index..(index + 3).min(input.len())).unwrap_or("%")))?);
+            out.push(digits.ok_or_else(|| {
+                format!("invalid URL escape {:?}", input.get(index..(index + 3).min(input.len())).unwrap_or("%"))
+            })?);
             index += 3;
         } else {
             out.push(*byte);
@@ -62,6 +72,9 @@ fn parse(input: &str) -> Result<Value, std::string::String> {
         if let Some((user, rest)) = before.rsplit_once('@') {
             userinfo = user.to_owned();
             host = rest;
+        }
+        if host.starts_with('[') && !host.contains(']') {
+            return Err(fail("missing ']' in host"));
         }
         if host.contains(' ') {
             return Err(fail("invalid character \" \" in host name"));
@@ -153,6 +166,9 @@ fn part(map: &Map, name: &str) -> Result<Vec<u8>, Failure> {
     match map.get(name.as_bytes()) {
         None => Ok(Vec::new()),
         Some(Value::String(content)) => Ok(content.to_vec()),
-        Some(other) => Err(Failure::new(format!("unable to parse {name} key, must be of type string, but {} found", other.kind_name()))),
+        Some(other) => Err(Failure::new(format!(
+            "unable to parse {name} key, must be of type string, but {} found",
+            other.kind_name()
+        ))),
     }
 }

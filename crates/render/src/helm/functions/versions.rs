@@ -14,7 +14,9 @@ use crate::helm::{
 const VERSION: &str = "*semver.Version";
 
 pub(super) const FUNCTIONS: &[Function] = &[
-    fixed("semver", &[String], |_, given| Ok(Value::Object(Rc::new(VersionObject(parse(&arguments::text(given, 0))?))))),
+    fixed("semver", &[String], |_, given| {
+        Ok(Value::Object(Rc::new(VersionObject(parse(&arguments::text(given, 0))?))))
+    }),
     fixed("semverCompare", &[String, String], |_, given| {
         let constraints = Constraints::parse(&arguments::text(given, 0))
             .ok_or_else(|| Failure::new(format!("improper constraint: {}", quoted(arguments::bytes(given, 0)))))?;
@@ -50,9 +52,11 @@ impl Object for VersionObject {
 
     fn method(&self, name: &[u8]) -> Option<Signature> {
         let parameters: &'static [Parameter] = match name {
-            b"Major" | b"Minor" | b"Patch" | b"Prerelease" | b"Metadata" | b"Original" | b"String" | b"IncMajor" | b"IncMinor"
-            | b"IncPatch" => &[],
-            b"Compare" | b"Equal" | b"LessThan" | b"GreaterThan" | b"LessThanEqual" | b"GreaterThanEqual" => &[Parameter::Object(VERSION)],
+            b"Major" | b"Minor" | b"Patch" | b"Prerelease" | b"Metadata" | b"Original" | b"String" | b"IncMajor"
+            | b"IncMinor" | b"IncPatch" => &[],
+            b"Compare" | b"Equal" | b"LessThan" | b"GreaterThan" | b"LessThanEqual" | b"GreaterThanEqual" => {
+                &[Parameter::Object(VERSION)]
+            }
             _ => return None,
         };
         Some(Signature { parameters })
@@ -62,7 +66,14 @@ impl Object for VersionObject {
         let version = &self.0;
         let next = |major: u64, minor: u64, patch: u64| {
             let original = format!("{major}.{minor}.{patch}");
-            let next = Version { major, minor, patch, prerelease: std::string::String::new(), metadata: std::string::String::new(), original };
+            let next = Version {
+                major,
+                minor,
+                patch,
+                prerelease: std::string::String::new(),
+                metadata: std::string::String::new(),
+                original,
+            };
             Value::Object(Rc::new(VersionObject(next)))
         };
         Ok(match name {
@@ -74,7 +85,9 @@ impl Object for VersionObject {
             b"Original" => version.original.as_str().into(),
             b"IncMajor" => next(version.major.saturating_add(1), 0, 0),
             b"IncMinor" => next(version.major, version.minor.saturating_add(1), 0),
-            b"IncPatch" if version.prerelease.is_empty() => next(version.major, version.minor, version.patch.saturating_add(1)),
+            b"IncPatch" if version.prerelease.is_empty() => {
+                next(version.major, version.minor, version.patch.saturating_add(1))
+            }
             b"IncPatch" => next(version.major, version.minor, version.patch),
             b"Compare" => Value::Int(self.compared(arguments) as i64),
             b"Equal" => (self.compared(arguments) == Ordering::Equal).into(),

@@ -51,7 +51,13 @@ pub(crate) struct Evaluator<'a> {
 }
 
 impl<'a> Evaluator<'a> {
-    pub(crate) fn new(templates: Rc<Set>, limits: &'a Limits, lookup: &'a dyn Lookup, random: Random, now: (i64, u32)) -> Self {
+    pub(crate) fn new(
+        templates: Rc<Set>,
+        limits: &'a Limits,
+        lookup: &'a dyn Lookup,
+        random: Random,
+        now: (i64, u32),
+    ) -> Self {
         Evaluator {
             templates,
             limits,
@@ -501,17 +507,30 @@ impl<'a> Evaluator<'a> {
             }
             Value::Object(object) => {
                 if let Some(signature) = object.method(name) {
-                    let arguments =
-                        self.arguments(dot, &shown(), signature.parameters, None, words.get(1..).unwrap_or_default(), last)?;
+                    let arguments = self.arguments(
+                        dot,
+                        &shown(),
+                        signature.parameters,
+                        None,
+                        words.get(1..).unwrap_or_default(),
+                        last,
+                    )?;
                     let object = Rc::clone(object);
                     return object.call(name, &arguments).map_err(|failure| {
                         self.at = node;
-                        Failure { message: format!("error calling {}: {}", shown(), failure.message), located: false, ..failure }
+                        Failure {
+                            message: format!("error calling {}: {}", shown(), failure.message),
+                            located: false,
+                            ..failure
+                        }
                     });
                 }
                 if let Some(value) = object.field(name) {
                     if has_arguments {
-                        return Err(Failure::new(format!("{} has arguments but cannot be invoked as function", shown())));
+                        return Err(Failure::new(format!(
+                            "{} has arguments but cannot be invoked as function",
+                            shown()
+                        )));
                     }
                     return Ok(value);
                 }
@@ -519,7 +538,8 @@ impl<'a> Evaluator<'a> {
             Value::Time(_) | Value::Duration(_) => {
                 if let Some(value) = super::field::of_time(&receiver, name) {
                     let parameters = value.parameters;
-                    let arguments = self.arguments(dot, &shown(), parameters, None, words.get(1..).unwrap_or_default(), last)?;
+                    let arguments =
+                        self.arguments(dot, &shown(), parameters, None, words.get(1..).unwrap_or_default(), last)?;
                     return (value.call)(&receiver, &arguments);
                 }
             }
@@ -555,13 +575,23 @@ impl<'a> Evaluator<'a> {
             }
             Err(failure) => {
                 self.at = node;
-                Err(Failure { message: format!("error calling {}: {}", function.name, failure.message), located: false, ..failure })
+                Err(Failure {
+                    message: format!("error calling {}: {}", function.name, failure.message),
+                    located: false,
+                    ..failure
+                })
             }
         }
     }
 
     /// `and` and `or` stop at the first value that decides.
-    fn and_or(&mut self, dot: &Value, function: &Function, words: &[Word], last: Option<Value>) -> Result<Value, Failure> {
+    fn and_or(
+        &mut self,
+        dot: &Value,
+        function: &Function,
+        words: &[Word],
+        last: Option<Value>,
+    ) -> Result<Value, Failure> {
         if words.is_empty() && last.is_none() {
             return Err(Failure::new(format!("wrong number of args for {}: want at least 1 got 0", function.name)));
         }
@@ -594,7 +624,10 @@ impl<'a> Evaluator<'a> {
             )));
         }
         if variadic.is_none() && count != parameters.len() {
-            return Err(Failure::new(format!("wrong number of args for {name}: want {} got {count}", parameters.len())));
+            return Err(Failure::new(format!(
+                "wrong number of args for {name}: want {} got {count}",
+                parameters.len()
+            )));
         }
         let parameter = |index: usize| parameters.get(index).copied().or(variadic).unwrap_or(Parameter::Any);
         let mut arguments = Vec::with_capacity(count);
@@ -623,7 +656,9 @@ impl<'a> Evaluator<'a> {
                     other => Err(Failure::new(format!("cannot assign nil to {}", other.type_name()))),
                 };
             }
-            Operand::Field(names) => self.fields(dot, dot.clone(), names, std::slice::from_ref(word), None, At::Word(word.position))?,
+            Operand::Field(names) => {
+                self.fields(dot, dot.clone(), names, std::slice::from_ref(word), None, At::Word(word.position))?
+            }
             Operand::Variable(name, names) => self.variable_word(dot, word, name, names, &[], None)?,
             Operand::Pipeline(pipeline) => self.pipeline(dot, pipeline)?,
             Operand::Function(function) => self.call(dot, function, &[], None, At::Word(word.position))?,
@@ -660,8 +695,12 @@ fn literal(word: &Word, parameter: Parameter, value: Option<Value>, own: Paramet
             Parameter::Int | Parameter::Int64 => {
                 Err(Failure::new(format!("expected integer; found {}", super::node::describe_word(word))))
             }
-            Parameter::Float => Err(Failure::new(format!("expected float; found {}", super::node::describe_word(word)))),
-            other => Err(Failure::new(format!("expected {}; found {}", other.type_name(), super::node::describe_word(word)))),
+            Parameter::Float => {
+                Err(Failure::new(format!("expected float; found {}", super::node::describe_word(word))))
+            }
+            other => {
+                Err(Failure::new(format!("expected {}; found {}", other.type_name(), super::node::describe_word(word))))
+            }
         },
     }
 }

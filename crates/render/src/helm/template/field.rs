@@ -1,6 +1,10 @@
 //! Methods of times and durations.
 
-use crate::helm::{failure::Failure, functions::{Parameter, dates}, value::Value};
+use crate::helm::{
+    failure::Failure,
+    functions::{Parameter, dates},
+    value::Value,
+};
 
 /// A method: what it takes and how it is called.
 pub(super) struct Method {
@@ -13,15 +17,23 @@ pub(super) fn of_time(receiver: &Value, name: &[u8]) -> Option<Method> {
     let getter = |call| Some(Method { parameters: &[], call });
     match (receiver, name) {
         (Value::Time(_), b"Unix") => getter(|value, _| with_time(value, |time| Value::Int64(time.seconds))),
-        (Value::Time(_), b"UnixNano") => {
-            getter(|value, _| with_time(value, |time| Value::Int64(time.seconds.wrapping_mul(1_000_000_000).wrapping_add(time.nanoseconds.into()))))
-        }
+        (Value::Time(_), b"UnixNano") => getter(|value, _| {
+            with_time(value, |time| {
+                Value::Int64(time.seconds.wrapping_mul(1_000_000_000).wrapping_add(time.nanoseconds.into()))
+            })
+        }),
         (Value::Time(_), b"Year") => getter(|value, _| with_time(value, |time| Value::Int(time.civil().year))),
         (Value::Time(_), b"Day") => getter(|value, _| with_time(value, |time| Value::Int(time.civil().day.into()))),
         (Value::Time(_), b"Hour") => getter(|value, _| with_time(value, |time| Value::Int(time.civil().hour.into()))),
-        (Value::Time(_), b"Minute") => getter(|value, _| with_time(value, |time| Value::Int(time.civil().minute.into()))),
-        (Value::Time(_), b"Second") => getter(|value, _| with_time(value, |time| Value::Int(time.civil().second.into()))),
-        (Value::Time(_), b"UTC") => getter(|value, _| with_time(value, |time| dates::Time::utc(time.seconds, time.nanoseconds).into())),
+        (Value::Time(_), b"Minute") => {
+            getter(|value, _| with_time(value, |time| Value::Int(time.civil().minute.into())))
+        }
+        (Value::Time(_), b"Second") => {
+            getter(|value, _| with_time(value, |time| Value::Int(time.civil().second.into())))
+        }
+        (Value::Time(_), b"UTC") => {
+            getter(|value, _| with_time(value, |time| dates::Time::utc(time.seconds, time.nanoseconds).into()))
+        }
         (Value::Time(_), b"String") => getter(|value, _| with_time(value, |time| Value::from(time.to_go_string()))),
         (Value::Time(_), b"Format") => Some(Method {
             parameters: &[Parameter::String],
@@ -30,11 +42,21 @@ pub(super) fn of_time(receiver: &Value, name: &[u8]) -> Option<Method> {
                 with_time(value, |time| Value::from(time.format(&String::from_utf8_lossy(layout))))
             },
         }),
-        (Value::Duration(_), b"String") => getter(|value, _| with_duration(value, |nanoseconds| Value::from(dates::duration_text(nanoseconds)))),
-        (Value::Duration(_), b"Seconds") => getter(|value, _| with_duration(value, |nanoseconds| Value::Float(nanoseconds as f64 / 1e9))),
-        (Value::Duration(_), b"Minutes") => getter(|value, _| with_duration(value, |nanoseconds| Value::Float(nanoseconds as f64 / 6e10))),
-        (Value::Duration(_), b"Hours") => getter(|value, _| with_duration(value, |nanoseconds| Value::Float(nanoseconds as f64 / 3.6e12))),
-        (Value::Duration(_), b"Milliseconds") => getter(|value, _| with_duration(value, |nanoseconds| Value::Int64(nanoseconds / 1_000_000))),
+        (Value::Duration(_), b"String") => {
+            getter(|value, _| with_duration(value, |nanoseconds| Value::from(dates::duration_text(nanoseconds))))
+        }
+        (Value::Duration(_), b"Seconds") => {
+            getter(|value, _| with_duration(value, |nanoseconds| Value::Float(nanoseconds as f64 / 1e9)))
+        }
+        (Value::Duration(_), b"Minutes") => {
+            getter(|value, _| with_duration(value, |nanoseconds| Value::Float(nanoseconds as f64 / 6e10)))
+        }
+        (Value::Duration(_), b"Hours") => {
+            getter(|value, _| with_duration(value, |nanoseconds| Value::Float(nanoseconds as f64 / 3.6e12)))
+        }
+        (Value::Duration(_), b"Milliseconds") => {
+            getter(|value, _| with_duration(value, |nanoseconds| Value::Int64(nanoseconds / 1_000_000)))
+        }
         _ => None,
     }
 }

@@ -321,7 +321,9 @@ impl Lexer<'_> {
         let word = self.input.get(start..self.position).unwrap_or_default();
         let kind = match kind {
             Kind::Field if word.len() == 1 => Kind::Dot,
-            Kind::Identifier => KEYWORDS.iter().find(|(keyword, _)| *keyword == word).map_or(kind, |(_, keyword)| *keyword),
+            Kind::Identifier => {
+                KEYWORDS.iter().find(|(keyword, _)| *keyword == word).map_or(kind, |(_, keyword)| *keyword)
+            }
             other => other,
         };
         self.emit(kind, start);

@@ -85,7 +85,8 @@ impl Number {
         if let Some((real, imaginary)) = self.complex {
             return Ok(Value::Complex(real, imaginary));
         }
-        let hexadecimal = shown.len() > 2 && (shown.starts_with("0x") || shown.starts_with("0X")) && !shown.contains(['p', 'P']);
+        let hexadecimal =
+            shown.len() > 2 && (shown.starts_with("0x") || shown.starts_with("0X")) && !shown.contains(['p', 'P']);
         if let Some(float) = self.float
             && !hexadecimal
             && !self.rune

@@ -45,7 +45,8 @@ pub(crate) fn parse(name: &[u8], input: &[u8]) -> Result<Vec<Template>, ParseErr
     let source = Arc::new(Source { name: name.into(), text: input.into() });
     let (tokens, lexical) = lexer::tokens(input);
     let variables = vec![Text::from(b"$".as_slice())];
-    let mut parser = Parser { source, tokens, lexical, position: 0, variables, ranges: 0, nesting: 0, templates: Vec::new() };
+    let mut parser =
+        Parser { source, tokens, lexical, position: 0, variables, ranges: 0, nesting: 0, templates: Vec::new() };
     let mut body = Vec::new();
     while parser.peek()?.kind != Kind::Eof {
         if parser.peek()?.kind == Kind::LeftDelimiter {
@@ -88,7 +89,12 @@ impl Parser {
         match (self.tokens.get(self.position), &self.lexical) {
             (Some(token), _) => Ok(*token),
             (None, Some(error)) => Err(error.clone()),
-            (None, None) => Ok(Token { kind: Kind::Eof, start: self.source.text.len(), end: self.source.text.len(), line: self.line() }),
+            (None, None) => Ok(Token {
+                kind: Kind::Eof,
+                start: self.source.text.len(),
+                end: self.source.text.len(),
+                line: self.line(),
+            }),
         }
     }
 
@@ -208,8 +214,11 @@ impl Parser {
         Ok(Ok(match token.kind {
             Kind::Block => self.block(token)?,
             Kind::Break | Kind::Continue => {
-                let (word, node) =
-                    if token.kind == Kind::Break { ("{{break}}", Node::Break) } else { ("{{continue}}", Node::Continue) };
+                let (word, node) = if token.kind == Kind::Break {
+                    ("{{break}}", Node::Break)
+                } else {
+                    ("{{continue}}", Node::Continue)
+                };
                 self.expect(Kind::RightDelimiter, word)?;
                 if self.ranges == 0 {
                     return self.error(format!("{word} outside {{{{range}}}}"));
@@ -315,7 +324,10 @@ impl Parser {
         }
         for (index, command) in pipeline.commands.iter().enumerate().skip(1) {
             let first = command.words.first().map(|word| &word.operand);
-            if matches!(first, Some(Operand::Bool(_) | Operand::Dot | Operand::Nil | Operand::Number(_) | Operand::String(..))) {
+            if matches!(
+                first,
+                Some(Operand::Bool(_) | Operand::Dot | Operand::Nil | Operand::Number(_) | Operand::String(..))
+            ) {
                 return self.error(format!("non executable command in pipeline stage {}", index + 1));
             }
         }
@@ -348,7 +360,8 @@ impl Parser {
                     if context != "range" || pipeline.declarations.len() >= 2 {
                         return self.error(format!("too many declarations in {context}"));
                     }
-                    if !matches!(self.peek_word()?.kind, Kind::Variable | Kind::RightDelimiter | Kind::RightParenthesis) {
+                    if !matches!(self.peek_word()?.kind, Kind::Variable | Kind::RightDelimiter | Kind::RightParenthesis)
+                    {
                         return self.error("range can only initialize variables");
                     }
                 }
@@ -375,13 +388,8 @@ impl Parser {
                     self.position -= 1;
                     break;
                 }
-                Kind::Pipe => {
-                    // A pipe must be followed by a command.
-                    if matches!(self.peek_word()?.kind, Kind::RightDelimiter | Kind::RightParenthesis) {
-                        return self.error("missing value for command");
-                    }
-                    break;
-                }
+                // As in Go, nothing need follow it.
+                Kind::Pipe => break,
                 _ => return self.unexpected(token, "operand"),
             }
         }

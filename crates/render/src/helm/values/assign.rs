@@ -151,7 +151,10 @@ impl Parser<'_> {
             }
             Some(_) => {
                 if nesting + 1 > MAX_NESTING {
-                    return Err(format!("value name nested level is greater than maximum supported nested level of {MAX_NESTING}").into());
+                    return Err(format!(
+                        "value name nested level is greater than maximum supported nested level of {MAX_NESTING}"
+                    )
+                    .into());
                 }
                 let mut inner = match target.get(key.as_bytes()) {
                     None => Tree::new(),

@@ -9,7 +9,7 @@ const GLOBAL: &[u8] = b"global";
 /// What happens to nulls.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(in crate::helm) enum Nulls {
-    /// They take the default away and are gone themselves: for rendering.
+    /// They take a default away and are gone with it: for rendering. Without a default they stay.
     Remove,
     /// They stay, so that they can take defaults away later: for import-values.
     Keep,
@@ -29,7 +29,12 @@ fn chart_and_below(chart: &Chart, values: &mut Tree, nulls: Nulls) -> Result<(),
         let mut below = match values.get(name) {
             None => Tree::new(),
             Some(Value::Map(map)) => map.clone(),
-            Some(_) => return Err(format!("type mismatch on {}: values of a subchart must be a table", subchart.metadata.name)),
+            Some(_) => {
+                return Err(format!(
+                    "type mismatch on {}: values of a subchart must be a table",
+                    subchart.metadata.name
+                ));
+            }
         };
         globals(&mut below, values);
         chart_and_below(subchart, &mut below, nulls)?;
@@ -42,13 +47,14 @@ fn chart_and_below(chart: &Chart, values: &mut Tree, nulls: Nulls) -> Result<(),
 fn defaults(chart: &Chart, values: &mut Tree, nulls: Nulls) {
     for (key, default) in &chart.values {
         match values.get_mut(key) {
-            Some(Value::Null) if nulls == Nulls::Remove => {
+            Some(Value::Null) if nulls == Nulls::Remove && !default.is_null() => {
                 values.shift_remove(key);
             }
             Some(Value::Map(given)) => {
                 if let Value::Map(default) = default {
                     // A subchart's part keeps its nulls until the subchart's own defaults are there.
-                    let is_subchart = chart.dependencies.iter().any(|subchart| subchart.metadata.name.as_bytes() == &**key);
+                    let is_subchart =
+                        chart.dependencies.iter().any(|subchart| subchart.metadata.name.as_bytes() == &**key);
                     tables(given, default, if is_subchart { Nulls::Keep } else { nulls });
                 }
             }
@@ -64,7 +70,7 @@ fn defaults(chart: &Chart, values: &mut Tree, nulls: Nulls) {
 pub(in crate::helm) fn tables(given: &mut Tree, defaults: &Tree, nulls: Nulls) {
     for (key, default) in defaults {
         match given.get_mut(key) {
-            Some(Value::Null) if nulls == Nulls::Remove => {
+            Some(Value::Null) if nulls == Nulls::Remove && !default.is_null() => {
                 given.shift_remove(key);
             }
             Some(Value::Map(below)) => {
@@ -77,10 +83,6 @@ pub(in crate::helm) fn tables(given: &mut Tree, defaults: &Tree, nulls: Nulls) {
                 given.insert(key.clone(), default.clone());
             }
         }
-    }
-    if nulls == Nulls::Remove {
-        // A null without a default has nothing to take away, and goes as well.
-        given.retain(|key, value| !value.is_null() || defaults.contains_key(key));
     }
 }
 
@@ -109,14 +111,4 @@ fn globals(below: &mut Tree, above: &Tree) {
         }
     }
     below.insert(GLOBAL.into(), Value::Map(target));
-}
-
-/// Removes nulls at every depth.
-pub(in crate::helm) fn without_nulls(tree: &mut Tree) {
-    tree.retain(|_, value| !value.is_null());
-    for value in tree.values_mut() {
-        if let Value::Map(below) = value {
-            without_nulls(below);
-        }
-    }
 }

@@ -21,14 +21,18 @@ pub(super) type Tree = Map;
 /// Reads a file of values: a YAML mapping, or nothing.
 pub(super) fn parse(path: &str, text: &[u8]) -> Result<Tree, Error> {
     let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
-    let documents = goyaml::parse_documents(text, Dialect::V2).map_err(|error| Error::Yaml {
+    let document = goyaml::parse_first(text, Dialect::V2).map_err(|error| Error::Yaml {
         path: path.to_owned(),
         line: error.line,
         column: error.column,
         message: error.message,
     })?;
-    match documents.into_iter().next() {
+    match document {
         None | Some(Value::Null) => Ok(Tree::new()),
+        Some(value @ Value::Map(_)) if !is_finite(&value) => {
+            let message = "infinities and not-a-number have no form in JSON".to_owned();
+            Err(Error::Chart { path: path.to_owned(), message })
+        }
         Some(mut value @ Value::Map(_)) => {
             goyaml::numbers_to_float(&mut value);
             match value {
@@ -37,6 +41,15 @@ pub(super) fn parse(path: &str, text: &[u8]) -> Result<Tree, Error> {
             }
         }
         Some(_) => Err(Error::Chart { path: path.to_owned(), message: "values must be a mapping".to_owned() }),
+    }
+}
+
+fn is_finite(value: &Value) -> bool {
+    match value {
+        Value::Float(number) => number.is_finite(),
+        Value::List(items) => items.iter().all(is_finite),
+        Value::Map(map) => map.values().all(is_finite),
+        _ => true,
     }
 }
 
@@ -50,7 +63,8 @@ pub(super) fn merge(given: &Values) -> Result<Tree, Error> {
     for argument in &given.set_json {
         let trimmed = argument.trim();
         if trimmed.starts_with('{') {
-            let value: Json = serde_json::from_str(trimmed).map_err(|error| wrong("--set-json", argument, &error.to_string()))?;
+            let value: Json =
+                serde_json::from_str(trimmed).map_err(|error| wrong("--set-json", argument, &error.to_string()))?;
             let mut value = goyaml::from_json_value(&value);
             goyaml::numbers_to_float(&mut value);
             if let Value::Map(map) = value {
@@ -87,7 +101,8 @@ pub fn files_of_arguments(arguments: &[String]) -> Result<Vec<String>, Error> {
         Ok(Value::Null)
     };
     for argument in arguments {
-        assign(argument, Style::Text, &note, &mut Tree::new()).map_err(|error| wrong("--set-file", argument, &error))?;
+        assign(argument, Style::Text, &note, &mut Tree::new())
+            .map_err(|error| wrong("--set-file", argument, &error))?;
     }
     Ok(paths.into_inner())
 }
