@@ -108,6 +108,49 @@ pub(crate) enum Kind {
     Pointer,
 }
 
+// === impl Drop ===
+
+/// Values nest as deep as a template likes. They are taken apart one after the other, since a call for each level would use up the
+/// stack.
+fn take_apart(mut pending: Vec<Value>) {
+    while let Some(value) = pending.pop() {
+        match value {
+            Value::List(list) => {
+                if let Some(mut list) = Rc::into_inner(list) {
+                    pending.append(&mut list.items);
+                }
+            }
+            Value::Map(map) => {
+                if let Some(mut cell) = Rc::into_inner(map.0) {
+                    pending.extend(std::mem::take(cell.entries.get_mut()).into_values());
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+fn nests(value: &Value) -> bool {
+    matches!(value, Value::List(_) | Value::Map(_))
+}
+
+impl Drop for List {
+    fn drop(&mut self) {
+        if self.items.iter().any(nests) {
+            take_apart(std::mem::take(&mut self.items));
+        }
+    }
+}
+
+impl Drop for MapCell {
+    fn drop(&mut self) {
+        let entries = self.entries.get_mut();
+        if entries.values().any(nests) {
+            take_apart(std::mem::take(entries).into_values().collect());
+        }
+    }
+}
+
 // === impl Element ===
 
 impl Element {

@@ -15,6 +15,9 @@ use crate::helm::{
     value::{Element, Text, Value},
 };
 
+/// Characters of an expression that a message shows.
+const SHOWN: usize = 500;
+
 /// Larger programs are refused.
 const MAX_PROGRAM_BYTES: usize = 4 * 1024 * 1024;
 
@@ -52,7 +55,10 @@ fn compiled(evaluator: &mut Evaluator<'_>, given: &[Value]) -> Result<Rc<Regex>,
     }
     evaluator.spend(1000)?;
     let shown = std::string::String::from_utf8_lossy(&source).into_owned();
-    let bad = |message: &str| Failure::new(format!("error parsing regexp: {message}: `{shown}`"));
+    let bad = |message: &str| {
+        let (shown, rest) = shown.split_at(shown.floor_char_boundary(SHOWN));
+        Failure::new(format!("error parsing regexp: {message}: `{shown}{}`", if rest.is_empty() { "" } else { "…" }))
+    };
     let translated = translate(&shown).map_err(|message| bad(&message))?;
     let expression = RegexBuilder::new(&translated)
         .size_limit(MAX_PROGRAM_BYTES)
