@@ -121,7 +121,7 @@ fn take_apart(mut pending: Vec<Value>) {
                 }
             }
             Value::Map(map) => {
-                if let Some(mut cell) = Rc::into_inner(map.0) {
+                if let Some(mut cell) = Rc::into_inner(map.cell) {
                     pending.extend(std::mem::take(cell.entries.get_mut()).into_values());
                 }
             }
