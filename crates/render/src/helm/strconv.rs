@@ -124,6 +124,9 @@ fn hexadecimal_float(text: &str) -> Option<f64> {
     result.is_finite().then_some(result)
 }
 
+/// After so many digits, a double has only zeros. The formatting of the standard library panics far above.
+const EXACT_DIGITS: usize = 1100;
+
 /// Shortest or rounded decimal digits of a finite, non-negative number, and the exponent of the first one.
 struct Decimal {
     digits: Vec<u8>,
@@ -131,12 +134,16 @@ struct Decimal {
 }
 
 fn decimal(value: f64, digits_after_first: Option<usize>) -> Decimal {
-    let text = match digits_after_first {
+    let text = match digits_after_first.map(|precision| precision.min(EXACT_DIGITS)) {
         None => format!("{value:e}"),
         Some(precision) => format!("{value:.precision$e}"),
     };
     let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
-    Decimal { digits: mantissa.bytes().filter(u8::is_ascii_digit).collect(), exponent: exponent.parse().unwrap_or(0) }
+    let mut digits: Vec<u8> = mantissa.bytes().filter(u8::is_ascii_digit).collect();
+    if let Some(precision) = digits_after_first {
+        digits.resize(digits.len().max(precision.saturating_add(1)), b'0');
+    }
+    Decimal { digits, exponent: exponent.parse().unwrap_or(0) }
 }
 
 /// `strconv.FormatFloat(value, format, precision, 64)`; no precision is the shortest text that reads back the same.
@@ -153,7 +160,10 @@ pub(crate) fn format_float(value: f64, format: u8, precision: Option<usize>) -> 
     let body = match format {
         b'e' | b'E' => exponent_form(&decimal(absolute, precision), format),
         b'f' | b'F' => match precision {
-            Some(precision) => format!("{absolute:.precision$}"),
+            Some(precision) => {
+                let exact = precision.min(EXACT_DIGITS);
+                format!("{absolute:.exact$}") + &"0".repeat(precision - exact)
+            }
             None => format!("{absolute}"),
         },
         _ => general_form(absolute, format, precision),

@@ -427,10 +427,12 @@ impl From<&serde_json::Value> for Value {
 }
 
 /// Whether two values are the same all the way down (Go's `reflect.DeepEqual`): types count.
-pub(crate) fn deep_equal(left: &Value, right: &Value, depth: usize) -> bool {
-    if depth == 0 {
+/// Parts that appear several times are compared as often: every pair takes from `fuel`, and nothing is equal once that is used up.
+pub(crate) fn deep_equal(left: &Value, right: &Value, depth: usize, fuel: &mut u64) -> bool {
+    if depth == 0 || *fuel == 0 {
         return false;
     }
+    *fuel -= 1;
     match (left, right) {
         (Value::Invalid | Value::Nil, Value::Invalid | Value::Nil) => true,
         (Value::Bool(a), Value::Bool(b)) => a == b,
@@ -445,7 +447,7 @@ pub(crate) fn deep_equal(left: &Value, right: &Value, depth: usize) -> bool {
         (Value::List(a), Value::List(b)) => {
             a.element == b.element
                 && a.items.len() == b.items.len()
-                && a.items.iter().zip(&b.items).all(|(a, b)| deep_equal(a, b, depth - 1))
+                && a.items.iter().zip(&b.items).all(|(a, b)| deep_equal(a, b, depth - 1, fuel))
         }
         (Value::Map(a), Value::Map(b)) => {
             if a.same(b) {
@@ -457,7 +459,7 @@ pub(crate) fn deep_equal(left: &Value, right: &Value, depth: usize) -> bool {
                 && a_entries
                     .iter()
                     .zip(b_entries.iter())
-                    .all(|((ka, va), (kb, vb))| ka == kb && deep_equal(va, vb, depth - 1))
+                    .all(|((ka, va), (kb, vb))| ka == kb && deep_equal(va, vb, depth - 1, fuel))
         }
         (Value::Time(a), Value::Time(b)) => a == b,
         (Value::Object(a), Value::Object(b)) => {

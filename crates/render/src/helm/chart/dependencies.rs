@@ -15,14 +15,22 @@ use crate::{
     },
 };
 
+/// Charts that take part in a render: aliases may make many of one, at every level anew.
+const MAX_CHARTS: usize = 5_000;
+
 impl Chart {
     /// Leaves out what is switched off by condition or tags, applies aliases, and takes over exported values.
     pub(in crate::helm) fn process_dependencies(&mut self, values: &Tree) -> Result<(), String> {
-        self.switch(values, "")?;
+        self.switch(values, "", &mut 0)?;
         self.import_values()
     }
 
-    fn switch(&mut self, values: &Tree, path: &str) -> Result<(), String> {
+    /// `count` is how many charts take part so far.
+    fn switch(&mut self, values: &Tree, path: &str, count: &mut usize) -> Result<(), String> {
+        *count += 1;
+        if *count > MAX_CHARTS {
+            return Err(format!("there are more than {MAX_CHARTS} charts, aliases counted"));
+        }
         if self.metadata.dependencies.is_empty() {
             return Ok(());
         }
@@ -59,7 +67,7 @@ impl Chart {
         listed.retain(|wanted| !off.contains(&wanted.name));
         for chart in &mut self.dependencies {
             let path = format!("{path}{}.", chart.metadata.name);
-            chart.switch(&values, &path)?;
+            chart.switch(&values, &path, count)?;
         }
         Ok(())
     }

@@ -81,3 +81,40 @@ impl Rule {
         matches(&self.pattern, name).unwrap_or(false)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+
+    use super::*;
+
+    #[test]
+    fn rules_ignore_files_and_what_is_below_a_directory() {
+        for (rules, path, expected) in [
+            ("*.txt", "a/b.txt", true),
+            ("*.txt", "b.yaml", false),
+            ("/a.txt", "a.txt", true),
+            ("/a.txt", "b/a.txt", false),
+            ("a/b.txt", "a/b.txt", true),
+            ("a/b.txt", "c/a/b.txt", false),
+            ("docs/", "docs/x/y.md", true),
+            ("docs/", "docs", false),
+            ("docs", "docs/x", true),
+            ("# *.txt\n\n  *.md  ", "a.txt", false),
+            ("# *.txt\n\n  *.md  ", "a.md", true),
+            ("\u{feff}*.txt", "a.txt", true),
+            ("*.txt\r\n*.md\r\n", "a.txt", true),
+            ("", "templates/.hidden", true),
+            ("", "templates/_helpers.tpl", false),
+        ] {
+            assert_eq!(Rules::parse(rules.as_bytes()).unwrap().ignores(path), expected, "{rules:?} {path}");
+        }
+    }
+
+    #[test]
+    fn patterns_that_mean_nothing_are_errors() {
+        for rules in ["**/x", "[a", "a\\"] {
+            assert!(Rules::parse(rules.as_bytes()).is_err(), "{rules}");
+        }
+    }
+}

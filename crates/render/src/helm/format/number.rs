@@ -87,7 +87,8 @@ impl Printer {
     fn unicode(&mut self, number: u64, negative: bool) {
         let number = if negative { number.wrapping_neg() } else { number };
         let precision = self.flags.precision.unwrap_or(4).max(4);
-        let mut text = format!("U+{number:0precision$X}");
+        let digits = format!("{number:X}");
+        let mut text = format!("U+{}{digits}", "0".repeat(precision.saturating_sub(digits.len())));
         if self.flags.sharp
             && let Some(character) = u32::try_from(number).ok().and_then(char::from_u32)
             && strconv::is_printable(character)
@@ -232,7 +233,7 @@ fn hexadecimal_float(number: f64, precision: Option<usize>, upper: bool) -> Stri
     let fraction = match precision {
         None => fraction.trim_end_matches('0').to_owned(),
         Some(precision) if precision <= 13 => fraction.get(..precision).unwrap_or_default().to_owned(),
-        Some(precision) => format!("{fraction:0<precision$}"),
+        Some(precision) => format!("{fraction}{}", "0".repeat(precision.saturating_sub(fraction.len()))),
     };
     let point = if fraction.is_empty() { "" } else { "." };
     let sign = if number.is_sign_negative() { "-" } else { "" };

@@ -213,7 +213,7 @@ fn parameters(evaluator: &mut Evaluator<'_>, name: &str, days: i64) -> Result<Ce
     parameters.distinguished_name = DistinguishedName::new();
     parameters.distinguished_name.push(DnType::CommonName, name);
     let begin = OffsetDateTime::from_unix_timestamp(evaluator.now.0).map_err(failed)?;
-    let end = begin.checked_add(Duration::days(days));
+    let end = begin.checked_add(Duration::seconds(days.saturating_mul(86_400)));
     let last_year = 9999;
     parameters.not_before = begin;
     parameters.not_after =

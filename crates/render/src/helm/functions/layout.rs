@@ -192,7 +192,8 @@ pub(super) fn format(time: &Time, layout: &str) -> String {
             }
             Part::Fraction { digits, trims, separator } => {
                 let all = format!("{:09}", time.nanoseconds);
-                let wanted = format!("{all:0<digits$}").get(..digits).unwrap_or_default().to_owned();
+                let zeros = "0".repeat(digits.saturating_sub(all.len()));
+                let wanted = format!("{all}{zeros}").get(..digits).unwrap_or_default().to_owned();
                 let shown = if trims { wanted.trim_end_matches('0') } else { &wanted };
                 if !shown.is_empty() {
                     out.push(separator);

@@ -110,8 +110,24 @@ fn concat(_: &mut Evaluator<'_>, given: &[Value]) -> Outcome {
     Ok(if items.is_empty() { Value::nil_list(Element::Any) } else { Value::list(items) })
 }
 
+/// Pairs that one comparison of two values may look at.
+const MAX_PAIRS: u64 = 10_000_000;
+
+/// Whether two values are the same all the way down; costs steps for every pair beyond the first.
+pub(super) fn equal(evaluator: &mut Evaluator<'_>, left: &Value, right: &Value) -> Result<bool, Failure> {
+    let mut fuel = MAX_PAIRS;
+    let found = deep_equal(left, right, MAX_VALUE_DEPTH, &mut fuel);
+    evaluator.spend((MAX_PAIRS - fuel).saturating_sub(1))?;
+    if fuel == 0 { Err(Failure::limit("the values have too many parts to be compared")) } else { Ok(found) }
+}
+
 /// Whether a list has the value; costs steps, since every pair is compared.
 pub(super) fn contains(evaluator: &mut Evaluator<'_>, items: &[Value], wanted: &Value) -> Result<bool, Failure> {
     evaluator.spend(items.len() as u64 / 4)?;
-    Ok(items.iter().any(|item| deep_equal(item, wanted, MAX_VALUE_DEPTH)))
+    for item in items {
+        if equal(evaluator, item, wanted)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }

@@ -3,11 +3,14 @@
 use super::{
     Function,
     Parameter::{Any, Bool, String},
-    arguments, fixed, variadic,
+    arguments, fixed,
+    lists::equal,
+    variadic,
 };
 use crate::helm::{
     failure::Failure,
-    value::{MAX_VALUE_DEPTH, Map, Value, deep_equal},
+    template::evaluate::Evaluator,
+    value::{MAX_VALUE_DEPTH, Map, Value},
 };
 
 pub(super) const FUNCTIONS: &[Function] = &[
@@ -23,8 +26,8 @@ pub(super) const FUNCTIONS: &[Function] = &[
     fixed("kindIs", &[String, Any], |_, given| {
         Ok((arguments::any(given, 1).kind_name().as_bytes() == arguments::bytes(given, 0)).into())
     }),
-    fixed("deepEqual", &[Any, Any], |_, given| {
-        Ok(deep_equal(&arguments::any(given, 0), &arguments::any(given, 1), MAX_VALUE_DEPTH).into())
+    fixed("deepEqual", &[Any, Any], |evaluator, given| {
+        Ok(equal(evaluator, &arguments::any(given, 0), &arguments::any(given, 1))?.into())
     }),
     variadic("default", &[Any], Any, |_, given| {
         Ok(match given.get(1) {
@@ -41,24 +44,29 @@ pub(super) const FUNCTIONS: &[Function] = &[
     fixed("ternary", &[Any, Any, Bool], |_, given| {
         Ok(arguments::any(given, usize::from(!matches!(given.get(2), Some(Value::Bool(true))))))
     }),
-    fixed("deepCopy", &[Any], |_, given| deep_copy(&arguments::any(given, 0), MAX_VALUE_DEPTH)),
-    fixed("mustDeepCopy", &[Any], |_, given| deep_copy(&arguments::any(given, 0), MAX_VALUE_DEPTH)),
+    fixed("deepCopy", &[Any], |evaluator, given| deep_copy(evaluator, &arguments::any(given, 0), MAX_VALUE_DEPTH)),
+    fixed("mustDeepCopy", &[Any], |evaluator, given| deep_copy(evaluator, &arguments::any(given, 0), MAX_VALUE_DEPTH)),
 ];
 
-/// The same value, sharing no map with the original.
-pub(super) fn deep_copy(value: &Value, depth: usize) -> super::Outcome {
+/// Bytes that a copied part is reckoned at.
+const COPY_BYTES: usize = 64;
+
+/// The same value, sharing no map with the original. What appears in it several times is copied as often.
+pub(super) fn deep_copy(evaluator: &mut Evaluator<'_>, value: &Value, depth: usize) -> super::Outcome {
     if depth == 0 {
         return Err(Failure::limit("a value is nested too deep to be copied"));
     }
+    evaluator.reserve(COPY_BYTES)?;
     Ok(match value {
         Value::List(list) => {
-            let items: Result<Vec<Value>, Failure> = list.items.iter().map(|item| deep_copy(item, depth - 1)).collect();
+            let items: Result<Vec<Value>, Failure> =
+                list.items.iter().map(|item| deep_copy(evaluator, item, depth - 1)).collect();
             Value::typed_list(list.element, items?)
         }
         Value::Map(map) => {
             let mut entries = crate::helm::value::Entries::new();
             for (key, item) in map.entries().iter() {
-                entries.insert(crate::helm::value::Text::clone(key), deep_copy(item, depth - 1)?);
+                entries.insert(crate::helm::value::Text::clone(key), deep_copy(evaluator, item, depth - 1)?);
             }
             Value::Map(Map::typed(map.element(), entries))
         }

@@ -19,7 +19,13 @@ use crate::helm::{
 const SHOWN: usize = 500;
 
 /// Larger programs are refused.
-const MAX_PROGRAM_BYTES: usize = 4 * 1024 * 1024;
+const MAX_PROGRAM_BYTES: usize = 2 * 1024 * 1024;
+
+/// Compiled expressions that are kept.
+const MAX_KEPT: usize = 100;
+
+/// What a match costs of the budget of bytes, besides its text.
+const MATCH_BYTES: usize = 96;
 
 pub(super) const FUNCTIONS: &[Function] = &[
     fixed("regexMatch", &[String, String], |evaluator, given| match compiled(evaluator, given) {
@@ -53,7 +59,11 @@ fn compiled(evaluator: &mut Evaluator<'_>, given: &[Value]) -> Result<Rc<Regex>,
     if let Some(known) = evaluator.expressions.get(&source) {
         return Ok(Rc::clone(known));
     }
-    evaluator.spend(1000)?;
+    let effort = repetitions(&source).saturating_add(source.len() as u64).saturating_mul(20);
+    evaluator.spend(effort.saturating_add(10_000))?;
+    if evaluator.expressions.len() >= MAX_KEPT {
+        evaluator.expressions.clear();
+    }
     let shown = std::string::String::from_utf8_lossy(&source).into_owned();
     let bad = |message: &str| {
         let (shown, rest) = shown.split_at(shown.floor_char_boundary(SHOWN));
@@ -70,6 +80,17 @@ fn compiled(evaluator: &mut Evaluator<'_>, given: &[Value]) -> Result<Rc<Regex>,
     let expression = Rc::new(expression);
     evaluator.expressions.insert(Text::clone(&source), Rc::clone(&expression));
     Ok(expression)
+}
+
+/// How often repetitions that are counted (`{2,5}`) repeat, if all are inside each other: as large may the program become.
+fn repetitions(source: &[u8]) -> u64 {
+    let counts = source.split(|byte| *byte == b'{').skip(1).map(|rest| {
+        let inner: Vec<u8> = rest.iter().copied().take_while(|byte| byte.is_ascii_digit() || *byte == b',').collect();
+        let numbers =
+            inner.split(|byte| *byte == b',').filter_map(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
+        numbers.max().unwrap_or(1_u64).max(1)
+    });
+    counts.fold(1, u64::saturating_mul)
 }
 
 /// Writes an expression of Go for the `regex` crate: classes are ASCII, `{` and `[` may be plain characters.
@@ -196,28 +217,38 @@ fn limit_of(count: i64) -> usize {
 fn find_all(evaluator: &mut Evaluator<'_>, given: &[Value]) -> Outcome {
     let expression = compiled(evaluator, given)?;
     let limit = limit_of(arguments::int(given, 2));
-    let found: Vec<&[u8]> =
-        expression.find_iter(arguments::bytes(given, 1)).take(limit).map(|found| found.as_bytes()).collect();
+    let input = arguments::bytes(given, 1);
+    let mut found: Vec<&[u8]> = Vec::new();
+    for one in expression.find_iter(input).take(limit) {
+        evaluator.reserve(one.len() + MATCH_BYTES)?;
+        found.push(one.as_bytes());
+    }
     Ok(if found.is_empty() { Value::nil_list(Element::String) } else { Value::strings(found) })
 }
 
 fn replace(evaluator: &mut Evaluator<'_>, given: &[Value], literal: bool) -> Outcome {
     let expression = compiled(evaluator, given)?;
     let (input, replacement) = (arguments::bytes(given, 1), arguments::bytes(given, 2));
+    let references = replacement.iter().filter(|byte| **byte == b'$').count();
+    let mut done = 0;
     let mut out = Vec::with_capacity(input.len());
     let mut start = 0;
     for captures in expression.captures_iter(input) {
         let Some(whole) = captures.get(0) else { continue };
         out.extend_from_slice(input.get(start..whole.start()).unwrap_or_default());
+        // Before it is made: one match may be written as often as there are references.
+        let most = replacement.len().saturating_add(if literal { 0 } else { references.saturating_mul(whole.len()) });
+        if out.len().saturating_add(most) > evaluator.limits.text {
+            return Err(Failure::limit(format!("a text exceeds the limit of {} bytes", evaluator.limits.text)));
+        }
         if literal {
             out.extend_from_slice(replacement);
         } else {
             captures.expand(replacement, &mut out);
         }
         start = whole.end();
-        if out.len() > evaluator.limits.text {
-            return Err(Failure::limit(format!("a text exceeds the limit of {} bytes", evaluator.limits.text)));
-        }
+        evaluator.reserve(out.len() - done)?;
+        done = out.len();
     }
     out.extend_from_slice(input.get(start..).unwrap_or_default());
     Ok(out.into())
@@ -240,6 +271,7 @@ fn split(evaluator: &mut Evaluator<'_>, given: &[Value]) -> Outcome {
             break;
         }
         end = found.start();
+        evaluator.reserve(end.saturating_sub(begin) + MATCH_BYTES)?;
         if found.end() != 0 {
             parts.push(input.get(begin..end).unwrap_or_default());
         }

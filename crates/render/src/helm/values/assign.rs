@@ -1,5 +1,7 @@
 //! `--set` and its relatives: `a.b[0].c=value,…`, after Helm's `strvals`.
 
+use std::cell::Cell;
+
 use super::{Tree, Value};
 use crate::goyaml::{self, Bytes};
 
@@ -8,6 +10,9 @@ const MAX_NESTING: usize = 30;
 
 /// Larger indices are refused, as by Helm.
 const MAX_INDEX: usize = 65_536;
+
+/// Elements of lists that all arguments together may fill up or copy: `a[65536]=` makes as many of ten bytes.
+pub(super) const MAX_ELEMENTS: usize = 4 << 20;
 
 /// What the text after `=` means.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -22,14 +27,15 @@ pub(super) enum Style {
     Literal,
 }
 
-/// Sets what `argument` says. `transform` makes the value of a text (the content of a file, for `--set-file`).
+/// Sets what `argument` says; takes what it needs from `elements`, which begins as [`MAX_ELEMENTS`]. `transform` makes the value of a text (the content of a file, for `--set-file`).
 pub(super) fn assign(
     argument: &str,
     style: Style,
     transform: &dyn Fn(String) -> Result<Value, String>,
+    elements: &Cell<usize>,
     target: &mut Tree,
 ) -> Result<(), String> {
-    let mut parser = Parser { rest: argument, style, transform };
+    let mut parser = Parser { rest: argument, style, transform, elements };
     loop {
         match parser.key(target, 0) {
             Ok(()) => {}
@@ -70,6 +76,7 @@ struct Parser<'a> {
     rest: &'a str,
     style: Style,
     transform: &'a dyn Fn(String) -> Result<Value, String>,
+    elements: &'a Cell<usize>,
 }
 
 fn set(target: &mut Tree, key: &str, value: Value) {
@@ -98,6 +105,17 @@ impl Parser<'_> {
         let found = characters.next()?;
         self.rest = characters.as_str();
         Some(found)
+    }
+
+    /// Takes from what arguments may fill up or copy.
+    fn spend(&self, elements: usize) -> Result<(), Stop> {
+        match self.elements.get().checked_sub(elements) {
+            Some(left) => {
+                self.elements.set(left);
+                Ok(())
+            }
+            None => Err(format!("the arguments make more than {MAX_ELEMENTS} elements of lists").into()),
+        }
     }
 
     fn peek(&self) -> Option<char> {
@@ -136,6 +154,7 @@ impl Parser<'_> {
                     Some(Value::List(list)) => list.clone(),
                     Some(_) => return Err(format!("unable to parse key: {key:?} is no list").into()),
                 };
+                self.spend(list.len())?;
                 let (list, stop) = self.item(list, index, nesting);
                 set(target, &key, Value::List(list));
                 stop
@@ -161,6 +180,7 @@ impl Parser<'_> {
                     Some(Value::Map(map)) => map.clone(),
                     Some(_) => return Err(format!("unable to parse key: {key:?} is no map").into()),
                 };
+                self.spend(inner.len())?;
                 let outcome = self.key(&mut inner, nesting + 1);
                 if inner.is_empty() {
                     return match outcome {
@@ -192,6 +212,9 @@ impl Parser<'_> {
         if !text.is_empty() {
             return (list, Err(format!("unexpected data at end of array index: {text:?}").into()));
         }
+        if let Err(error) = self.spend((index.min(MAX_INDEX) + 1).saturating_sub(list.len())) {
+            return (list, Err(error));
+        }
         let store = |list: Vec<Value>, value: Value, stop: Result<(), Stop>| match set_index(list, index, value) {
             Ok(list) => (list, stop),
             Err(error) => (Vec::new(), Err(error)),
@@ -212,7 +235,10 @@ impl Parser<'_> {
                     Err(error) => return (list, Err(error)),
                 };
                 let inner = match list.get(index) {
-                    Some(Value::List(inner)) => inner.clone(),
+                    Some(Value::List(inner)) => match self.spend(inner.len()) {
+                        Ok(()) => inner.clone(),
+                        Err(error) => return (list, Err(error)),
+                    },
                     None | Some(Value::Null) => Vec::new(),
                     Some(_) => return (list, Err("unable to parse key: the element is no list".to_owned().into())),
                 };
@@ -306,5 +332,90 @@ impl Parser<'_> {
                 Some(_) => return false,
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+
+    use serde_json::{Value as Json, json};
+
+    use super::*;
+
+    fn set(argument: &str, style: Style) -> Result<Json, String> {
+        let plain = |text: String| Ok(if style == Style::Typed { typed(text) } else { Value::string(text) });
+        let mut tree =
+            Tree::from_iter([(Bytes::from(b"old".as_slice()), Value::List(vec![Value::Int(1), Value::Int(2)]))]);
+        assign(argument, style, &plain, &Cell::new(MAX_ELEMENTS), &mut tree)?;
+        let mut json = goyaml::to_json_value(&Value::Map(tree));
+        if json["old"] == json!([1, 2]) {
+            json.as_object_mut().unwrap().remove("old");
+        }
+        Ok(json)
+    }
+
+    #[test]
+    fn arguments_set_what_they_name() {
+        for (argument, expected) in [
+            ("a=1,b=x", json!({"a": 1, "b": "x"})),
+            ("a.b.c=true", json!({"a": {"b": {"c": true}}})),
+            ("a={x,1,null}", json!({"a": ["x", 1, null]})),
+            ("a[2]=x", json!({"a": [null, null, "x"]})),
+            ("a[0].b=1,a[0].c=2", json!({"a": [{"b": 1, "c": 2}]})),
+            ("a[1][0]=x", json!({"a": [null, ["x"]]})),
+            ("old[1]=3", json!({"old": [1, 3]})),
+            (r"a\.b=1", json!({"a.b": 1})),
+            (r"a=1\,2", json!({"a": "1,2"})),
+            ("a=", json!({"a": ""})),
+            ("a=007", json!({"a": "007"})),
+            ("a=null", json!({"a": null})),
+            ("a=1.5", json!({"a": "1.5"})),
+            ("a=9223372036854775808", json!({"a": "9223372036854775808"})),
+            ("", json!({})),
+        ] {
+            assert_eq!(set(argument, Style::Typed), Ok(expected), "{argument}");
+        }
+    }
+
+    #[test]
+    fn text_stays_text_and_a_literal_takes_the_rest() {
+        assert_eq!(set("a=1,b=true", Style::Text), Ok(json!({"a": "1", "b": "true"})));
+        assert_eq!(set(r"a.b=1,b={x\,=", Style::Literal), Ok(json!({"a": {"b": r"1,b={x\,="}})));
+        assert_eq!(set(r#"a={"b": [1, null]},c="x,y""#, Style::Json), Ok(json!({"a": {"b": [1, null]}, "c": "x,y"})));
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_an_error() {
+        for argument in [
+            "a",
+            "a,b=1",
+            "a[x]=1",
+            "a[1=1",
+            "a[-1]=1",
+            "a[65537]=1",
+            "a[0]x=1",
+            "a={1",
+            "old.b=1",
+            "a=1,a.b=2",
+            "a=1,a[0]=2",
+        ] {
+            assert!(set(argument, Style::Typed).is_err(), "{argument}");
+        }
+        assert!(set("a={", Style::Json).is_err());
+        assert!(set(&format!("{}=1", "a.".repeat(40)), Style::Typed).is_err());
+    }
+
+    #[test]
+    fn elements_are_counted_over_all_arguments() {
+        let elements = Cell::new(MAX_ELEMENTS);
+        let mut tree = Tree::new();
+        let outcomes: Vec<bool> = (0..100)
+            .map(|number| {
+                assign(&format!("a{number}[65535]=1"), Style::Typed, &|text| Ok(typed(text)), &elements, &mut tree)
+                    .is_ok()
+            })
+            .collect();
+        assert_eq!(outcomes.iter().filter(|outcome| **outcome).count(), 64);
     }
 }

@@ -3,6 +3,8 @@
 mod assign;
 pub(super) mod coalesce;
 
+use std::cell::{Cell, RefCell};
+
 use serde_json::Value as Json;
 
 use super::options::Values;
@@ -10,7 +12,7 @@ use crate::{
     Error,
     goyaml::{self, Dialect, Map},
 };
-use assign::{Style, assign, typed};
+use assign::{MAX_ELEMENTS, Style, assign, typed};
 
 /// A value; integers are only those of `--set`, numbers of YAML and JSON are floats.
 pub(super) use goyaml::Value;
@@ -56,6 +58,7 @@ fn is_finite(value: &Value) -> bool {
 /// Merges everything that the caller gives; see [`Values`] for the order.
 pub(super) fn merge(given: &Values) -> Result<Tree, Error> {
     let mut base = Tree::new();
+    let elements = Cell::new(MAX_ELEMENTS);
     for (name, text) in &given.files {
         merge_maps(&mut base, parse(name, text)?);
     }
@@ -71,7 +74,8 @@ pub(super) fn merge(given: &Values) -> Result<Tree, Error> {
                 merge_maps(&mut base, map);
             }
         } else {
-            assign(argument, Style::Json, &plain, &mut base).map_err(|error| wrong("--set-json", argument, &error))?;
+            assign(argument, Style::Json, &plain, &elements, &mut base)
+                .map_err(|error| wrong("--set-json", argument, &error))?;
         }
     }
     let read = |path: String| match given.file_contents.iter().find(|(name, _)| *name == path) {
@@ -87,7 +91,8 @@ pub(super) fn merge(given: &Values) -> Result<Tree, Error> {
     ];
     for (option, arguments, style, transform) in kinds {
         for argument in arguments {
-            assign(argument, style, transform, &mut base).map_err(|error| wrong(option, argument, &error))?;
+            assign(argument, style, transform, &elements, &mut base)
+                .map_err(|error| wrong(option, argument, &error))?;
         }
     }
     Ok(base)
@@ -95,13 +100,14 @@ pub(super) fn merge(given: &Values) -> Result<Tree, Error> {
 
 /// The paths of the files that `--set-file` arguments name, for the caller to read.
 pub fn files_of_arguments(arguments: &[String]) -> Result<Vec<String>, Error> {
-    let paths = std::cell::RefCell::new(Vec::new());
+    let paths = RefCell::new(Vec::new());
+    let elements = Cell::new(MAX_ELEMENTS);
     let note = |path: String| {
         paths.borrow_mut().push(path);
         Ok(Value::Null)
     };
     for argument in arguments {
-        assign(argument, Style::Text, &note, &mut Tree::new())
+        assign(argument, Style::Text, &note, &elements, &mut Tree::new())
             .map_err(|error| wrong("--set-file", argument, &error))?;
     }
     Ok(paths.into_inner())
