@@ -1,5 +1,7 @@
 //! What the caller decides: the release, the cluster's capabilities, values, limits.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 /// The release that a chart is rendered for: `.Release`.
@@ -128,11 +130,20 @@ pub struct Limits {
     pub bytes: u64,
     /// Bytes that one template prints.
     pub output: usize,
+    /// Time for all templates together.
+    pub time: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { steps: 50_000_000, depth: 1_000, text: 32 << 20, bytes: 1 << 30, output: 64 << 20 }
+        Self {
+            steps: 50_000_000,
+            depth: 1_000,
+            text: 32 << 20,
+            bytes: 1 << 30,
+            output: 64 << 20,
+            time: Duration::from_secs(60),
+        }
     }
 }
 

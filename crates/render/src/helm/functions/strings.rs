@@ -84,13 +84,16 @@ pub(super) const FUNCTIONS: &[Function] = &[
     fixed("toString", &[Any], |evaluator, given| {
         Ok(Value::String(format::string_of(&arguments::any(given, 0), evaluator.limits.text)?))
     }),
-    fixed("split", &[String, String], |_, given| {
+    fixed("split", &[String, String], |evaluator, given| {
+        reserve_parts(evaluator, arguments::bytes(given, 1), arguments::bytes(given, 0))?;
         Ok(numbered(split(arguments::bytes(given, 1), arguments::bytes(given, 0), usize::MAX)))
     }),
-    fixed("splitList", &[String, String], |_, given| {
+    fixed("splitList", &[String, String], |evaluator, given| {
+        reserve_parts(evaluator, arguments::bytes(given, 1), arguments::bytes(given, 0))?;
         Ok(Value::strings(split(arguments::bytes(given, 1), arguments::bytes(given, 0), usize::MAX)))
     }),
-    fixed("splitn", &[String, Int, String], |_, given| {
+    fixed("splitn", &[String, Int, String], |evaluator, given| {
+        reserve_parts(evaluator, arguments::bytes(given, 2), arguments::bytes(given, 0))?;
         let count = arguments::int(given, 1);
         let limit = if count < 0 { usize::MAX } else { usize::try_from(count).unwrap_or(usize::MAX) };
         Ok(numbered(split(arguments::bytes(given, 2), arguments::bytes(given, 0), limit)))
@@ -223,6 +226,13 @@ pub(super) fn replace(evaluator: &mut Evaluator<'_>, input: &[u8], old: &[u8], n
     }
     out.extend_from_slice(input.get(start..).unwrap_or_default());
     Ok(out)
+}
+
+/// Takes what the parts of a text need from the budget: each is a value of its own.
+fn reserve_parts(evaluator: &mut Evaluator<'_>, input: &[u8], separator: &[u8]) -> Result<(), Failure> {
+    let parts =
+        if separator.is_empty() { input.len() } else { memchr::memmem::find_iter(input, separator).count() + 1 };
+    evaluator.reserve(parts.saturating_mul(96).saturating_add(input.len()))
 }
 
 /// `strings.SplitN`: an empty separator splits into characters.

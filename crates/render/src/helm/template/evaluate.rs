@@ -1,6 +1,6 @@
 //! Evaluates templates: Go's rules for pipelines, calls, ranges and scopes, within a budget.
 
-use std::{collections::HashMap, rc::Rc, sync::Arc};
+use std::{collections::HashMap, rc::Rc, sync::Arc, time::Instant};
 
 use super::{
     node::{At, Branch, Command, Node, Operand, Pipeline, Template, Word},
@@ -15,6 +15,9 @@ use crate::helm::{
     strconv::quoted,
     value::{Kind, Map, Text, Value},
 };
+
+/// How often the time is looked at.
+const STEPS_BETWEEN_LOOKS: u64 = 10_000;
 
 /// How the nodes of a list ended.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -47,6 +50,9 @@ pub(crate) struct Evaluator<'a> {
     at: At,
     depth: usize,
     steps: u64,
+    started: Instant,
+    /// At how many steps the time is looked at.
+    next_look: u64,
     bytes: u64,
 }
 
@@ -75,6 +81,8 @@ impl<'a> Evaluator<'a> {
             at: At::Nothing,
             depth: 0,
             steps: 0,
+            started: Instant::now(),
+            next_look: 0,
             bytes: 0,
         }
     }
@@ -92,6 +100,13 @@ impl<'a> Evaluator<'a> {
         self.steps = self.steps.saturating_add(steps);
         if self.steps > self.limits.steps {
             return Err(Failure::limit(format!("the templates need more than {} steps", self.limits.steps)));
+        }
+        if self.steps >= self.next_look {
+            self.next_look = self.steps.saturating_add(STEPS_BETWEEN_LOOKS);
+            if self.started.elapsed() > self.limits.time {
+                let seconds = self.limits.time.as_secs();
+                return Err(Failure::limit(format!("the templates need more than {seconds} seconds")));
+            }
         }
         Ok(())
     }
@@ -565,6 +580,9 @@ impl<'a> Evaluator<'a> {
             return self.and_or(dot, function, words, last);
         }
         let arguments = self.arguments(dot, function.name, function.parameters, function.variadic, words, last)?;
+        // Most functions look at every byte that they are given.
+        let given: usize = arguments.iter().filter_map(Value::as_bytes).map(<[u8]>::len).sum();
+        self.spend(given as u64 / 64)?;
         match (function.call)(self, &arguments) {
             Ok(value) => {
                 match &value {
