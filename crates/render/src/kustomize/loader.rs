@@ -154,12 +154,18 @@ impl<'a> Loader<'a> {
         Ok(Self { root, visited, depth, ..self.clone() })
     }
 
-    /// The kustomization file of this directory and its name.
-    pub(super) fn kustomization(&self) -> Result<(Kustomization, &'static str), Error> {
+    /// The kustomization of this directory.
+    pub(super) fn kustomization(&self) -> Result<Kustomization, Error> {
         let limit = self.options.limits.kustomizations;
         if self.spent.kustomizations.fetch_add(1, Ordering::Relaxed) >= limit {
             return Err(self.limit("number of kustomizations read", limit));
         }
+        let path = join(&self.root, self.kustomization_file()?);
+        Kustomization::parse(&path, &self.read(&path)?)
+    }
+
+    /// The name of this directory's kustomization file.
+    pub(super) fn kustomization_file(&self) -> Result<&'static str, Error> {
         let mut found = KUSTOMIZATION_FILES.into_iter().filter(|name| self.tree.exists(&join(&self.root, name)));
         let Some(name) = found.next() else {
             return Err(self.error(format!(
@@ -170,8 +176,7 @@ impl<'a> Loader<'a> {
         if let Some(other) = found.next() {
             return Err(self.error(format!("there are two kustomization files, {name} and {other}; remove one")));
         }
-        let path = join(&self.root, name);
-        Ok((Kustomization::parse(&path, &self.read(&path)?)?, name))
+        Ok(name)
     }
 }
 
@@ -198,7 +203,7 @@ pub(super) fn resources(path: &str, content: &[u8]) -> Result<Vec<Resource>, Err
 pub(super) fn documents(path: &str, content: &[u8]) -> Result<Vec<Node>, Error> {
     let normalized;
     let mut content = content.strip_prefix(b"\xef\xbb\xbf").unwrap_or(content);
-    if content.windows(2).any(|pair| pair == b"\r\n") {
+    if memchr::memchr(b'\r', content).is_some() {
         normalized = replace_line_ends(content);
         content = &normalized;
     }
@@ -243,9 +248,9 @@ fn replace_line_ends(content: &[u8]) -> Vec<u8> {
 fn split(content: &[u8]) -> Vec<Result<(&[u8], u64), u64>> {
     let mut parts = Vec::new();
     let (mut begin, mut at, mut lines) = (0, 0, 0);
-    while let Some(offset) = content.get(at..).and_then(|rest| rest.windows(4).position(|window| window == b"\n---")) {
+    while let Some(offset) = content.get(at..).and_then(|rest| memchr::memmem::find(rest, b"\n---")) {
         let start = at + offset;
-        let Some(length) = content.get(start + 1..).and_then(|rest| rest.iter().position(|byte| *byte == b'\n')) else {
+        let Some(length) = content.get(start + 1..).and_then(|rest| memchr::memchr(b'\n', rest)) else {
             break;
         };
         let end = start + 1 + length + 1;
