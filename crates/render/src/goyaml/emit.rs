@@ -22,7 +22,14 @@ pub enum EmitStyle {
 
 /// Writes one document with a final line end.
 pub fn emit(value: &Value, style: EmitStyle) -> Vec<u8> {
-    let mut emitter = Emitter { out: Vec::with_capacity(256), line_start: 0, style };
+    let mut out = Vec::with_capacity(256);
+    emit_onto(&mut out, value, style);
+    out
+}
+
+/// Writes one document with a final line end behind what is there, which ends with a line end or is empty.
+pub fn emit_onto(out: &mut Vec<u8>, value: &Value, style: EmitStyle) {
+    let mut emitter = Emitter { line_start: out.len(), out: std::mem::take(out), style };
     match value {
         Value::Map(map) if !map.is_empty() => emitter.map(map, 0, false),
         Value::List(items) if !items.is_empty() => emitter.list(items, 0, false),
@@ -31,7 +38,7 @@ pub fn emit(value: &Value, style: EmitStyle) -> Vec<u8> {
             emitter.out.push(b'\n');
         }
     }
-    emitter.out
+    *out = emitter.out;
 }
 
 /// Longer lines are folded where there is a blank.

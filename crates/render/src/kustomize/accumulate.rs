@@ -184,7 +184,7 @@ impl Accumulator {
         for path in &kustomization.configurations {
             let content = loader.file(path)?;
             let documents = goyaml::parse_documents(&content, Dialect::V2)
-                .map_err(|error| super::kustomization::yaml_error(path, &error))?;
+                .map_err(|error| super::kustomization::yaml_error(&join(&loader.root, path), &content, &error))?;
             for document in documents.iter().filter(|document| !document.is_null()) {
                 let specs: Specs =
                     decode(document).map_err(|error| loader.error(format!("configurations: {path}: {error}")))?;
@@ -247,7 +247,7 @@ fn openapi(loader: &Loader<'_>, kustomization: &Kustomization) -> Result<Option<
     let Some(path) = path.filter(|path| !path.is_empty()) else { return Ok(None) };
     let content = loader.file(path)?;
     let documents = goyaml::parse_documents(&content, Dialect::V2)
-        .map_err(|error| super::kustomization::yaml_error(&join(&loader.root, path), &error))?;
+        .map_err(|error| super::kustomization::yaml_error(&join(&loader.root, path), &content, &error))?;
     let document = documents.first().map(goyaml::to_json_value).unwrap_or_default();
     Ok(Some(Arc::new(Schema::from_openapi(&document))))
 }

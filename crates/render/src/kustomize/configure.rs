@@ -155,7 +155,7 @@ pub(super) fn strategic_patches(loader: &Loader<'_>, entries: &[String]) -> Resu
     for entry in entries {
         let inline = entry.contains('\n') || entry.contains(": ");
         let found = if loader.is_file(entry) || !inline {
-            loader::resources(entry, &loader.file(entry)?)?
+            loader::resources(&join(&loader.root, entry), &loader.file(entry)?)?
         } else {
             loader::resources("inline patch", entry.as_bytes())?
         };
@@ -181,17 +181,20 @@ pub(super) fn patch(loader: &Loader<'_>, patch: &Patch) -> Result<Action<'static
             })
         }
         (PatchText::Json(operations), Some(target)) => Ok(Action::JsonPatch(operations, target.clone())),
-        (PatchText::Json(_), None) => Err(loader.error(format!("patches: {name} is a JSON patch and has no target"))),
+        (PatchText::Json(_), None) => {
+            Err(loader
+                .error(format!("patches: {name} is a JSON patch and has no target; add target with kind and name")))
+        }
     }
 }
 
-fn patch_text(loader: &Loader<'_>, patch: &Patch) -> Result<(String, Vec<u8>), Error> {
+fn patch_text<'a>(loader: &Loader<'a>, patch: &'a Patch) -> Result<(String, Cow<'a, [u8]>), Error> {
     let (path, text) = (patch.path.trim(), patch.patch.trim());
     match (path.is_empty(), text.is_empty()) {
         (false, true) => Ok((path.to_owned(), loader.file(path)?)),
-        (true, false) => Ok(("inline patch".to_owned(), text.as_bytes().to_vec())),
-        (true, true) => Err(loader.error("patches: an entry has neither path nor patch")),
-        (false, false) => Err(loader.error("patches: an entry has both path and patch")),
+        (true, false) => Ok(("inline patch".to_owned(), Cow::from(text.as_bytes()))),
+        (true, true) => Err(loader.error("patches: an entry has neither path nor patch; give one of them")),
+        (false, false) => Err(loader.error("patches: an entry has both path and patch; remove one")),
     }
 }
 
@@ -225,7 +228,7 @@ pub(super) fn replacements(loader: &Loader<'_>, entries: &[ReplacementField]) ->
         }
         let content = loader.file(&entry.path)?;
         let documents = goyaml::parse_documents(&content, Dialect::V2)
-            .map_err(|error| super::kustomization::yaml_error(&entry.path, &error))?;
+            .map_err(|error| super::kustomization::yaml_error(&join(&loader.root, &entry.path), &content, &error))?;
         let Some(document) = documents.first() else { continue };
         let one;
         let list = match document.as_list() {

@@ -311,6 +311,12 @@ fn merge_elements(
         let Node::List(own) = dest else { return Ok(()) };
         return own.iter_mut().try_for_each(|element| walk(Some(element), None, elements, schema).map(drop));
     }
+    if has_distinct_keys(dest.items(), keys)
+        && has_distinct_keys(theirs, keys)
+        && theirs.iter().all(|element| element.get("$patch").is_none())
+    {
+        return merge_distinct(dest, theirs, keys, elements, schema);
+    }
     let mut tuples: Vec<Vec<String>> = Vec::new();
     let mut seen = std::collections::HashSet::new();
     for element in theirs.iter().chain(dest.items()) {
@@ -365,6 +371,48 @@ fn merge_elements(
     Ok(())
 }
 
+/// Lists in which every element has its own keys, on both sides. With one key the elements of the patch come first, with
+/// several only those that are new.
+fn merge_distinct(
+    dest: &mut Node,
+    theirs: &[Node],
+    keys: &[String],
+    elements: Option<TypeId>,
+    schema: &Schema,
+) -> Result<(), String> {
+    let Node::List(list) = dest else { return Ok(()) };
+    let mut own: Vec<Option<Node>> = std::mem::take(list).into_iter().map(Some).collect();
+    for patch in theirs {
+        let is_same = |element: &Option<Node>| element.as_ref().is_some_and(|element| same_keys(element, patch, keys));
+        match own.iter_mut().find(|element| is_same(element)) {
+            None => {
+                if let Outcome::Use(added) = walk(None, Some(patch), elements, schema)? {
+                    list.push(added);
+                }
+            }
+            Some(element) => {
+                if let Some(element) = element {
+                    walk(Some(element), Some(patch), elements, schema)?;
+                }
+                if keys.len() == 1 {
+                    list.extend(element.take());
+                }
+            }
+        }
+    }
+    for mut element in own.into_iter().flatten() {
+        if keys.len() == 1 || !theirs.iter().any(|patch| same_keys(&element, patch, keys)) {
+            walk(Some(&mut element), None, elements, schema)?;
+        }
+        list.push(element);
+    }
+    Ok(())
+}
+
+fn same_keys(a: &Node, b: &Node, keys: &[String]) -> bool {
+    keys.iter().all(|key| a.get(key).and_then(Node::text) == b.get(key).and_then(Node::text))
+}
+
 /// Whether every element is a mapping with every key, and no two have the same.
 fn has_distinct_keys(elements: &[Node], keys: &[String]) -> bool {
     const MOST: usize = 16;
@@ -376,7 +424,7 @@ fn has_distinct_keys(elements: &[Node], keys: &[String]) -> bool {
     !keys.is_empty()
         && elements.len() <= MOST
         && elements.iter().all(|element| keys.iter().all(|name| key(element, name)))
-        && elements.iter().enumerate().all(|(index, a)| !elements.iter().skip(index + 1).any(|b| same(a, b)))
+        && elements.iter().enumerate().all(|(index, a)| !elements.iter().skip(index + 1).any(|b| same_keys(a, b, keys)))
 }
 
 /// An element that says less than another, and nothing else, is the same.

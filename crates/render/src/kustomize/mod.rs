@@ -83,7 +83,7 @@ pub fn build(tree: &dyn Tree, directory: &str, options: &Options<'_>) -> Result<
         if !build.text.is_empty() {
             build.text.extend_from_slice(b"---\n");
         }
-        build.text.extend_from_slice(&goyaml::emit(&value, EmitStyle::V2));
+        goyaml::emit_onto(&mut build.text, &value, EmitStyle::V2);
         build.objects.push(value);
         if build.text.len() > options.limits.output_bytes {
             return Err(Error::Limit {

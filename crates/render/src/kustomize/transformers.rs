@@ -197,11 +197,34 @@ fn find<S: AsRef<str>>(resources: &[Resource], id: &Id<S>) -> Result<usize, Stri
             resource.is_or_was_called(id.name.as_ref()) && resource.ids().any(|own| own.matches(id))
         })
         .map(|(index, _)| index);
-    let index = found.next().ok_or_else(|| format!("no object matches the patch for {}", id.describe()))?;
+    let index = found.next().ok_or_else(|| not_found(resources, id))?;
     if found.next().is_some() {
         return Err(format!("several objects match the patch for {}", id.describe()));
     }
     Ok(index)
+}
+
+/// What a patch is for is not there; perhaps it was only called differently.
+fn not_found<S: AsRef<str>>(resources: &[Resource], id: &Id<S>) -> String {
+    const SHOWN: usize = 3;
+    let id = id.borrowed();
+    let alike: Vec<String> = resources
+        .iter()
+        .map(Resource::id)
+        .filter(|other| other.name == id.name || other.gvk.kind == id.gvk.kind)
+        .map(|other| format!("{} {}", api_version(&other.gvk), other.describe()))
+        .take(SHOWN)
+        .collect();
+    let known = if alike.is_empty() { String::new() } else { format!("; there are {}", alike.join(", ")) };
+    format!(
+        "patch target not found: no object matches {} {}; apiVersion, kind, name and namespace must be the object's{known}",
+        api_version(&id.gvk),
+        id.describe()
+    )
+}
+
+fn api_version(gvk: &Gvk<&str>) -> String {
+    if gvk.group.is_empty() { gvk.version.to_owned() } else { format!("{}/{}", gvk.group, gvk.version) }
 }
 
 fn patch_one(resources: &mut Vec<Resource>, index: usize, patch: &Resource, schema: &Schema) -> Result<(), String> {
@@ -403,7 +426,10 @@ fn set_replicas(resources: &mut [Resource], replica: &Replica, specs: &[FieldSpe
     if found {
         Ok(())
     } else {
-        Err(format!("replicas: there is no object {:?} whose replicas can be set", replica.name))
+        Err(format!(
+            "replicas: there is no object {:?} whose replicas can be set; name a Deployment, ReplicaSet, ReplicationController or StatefulSet",
+            replica.name
+        ))
     }
 }
 
