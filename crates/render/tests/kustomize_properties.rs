@@ -300,7 +300,7 @@ fn names_of_images_are_expressions_and_end_in_time() {
     assert_eq!(with("a:1", "a"), Ok(true));
     assert_eq!(with("b:1", "a"), Ok(false));
     let long = "a".repeat(5000);
-    for name in ["(a*)*b", "(a|a)*b", "(a|aa)+$", "(.*)(.*)(.*)(.*)(.*)x"] {
+    for name in ["(a*)*b", "(a|a)*b", "(a|aa)+b", "(.*)(.*)(.*)(.*)(.*)x"] {
         assert_eq!(with(&long, name), Ok(false), "{name}");
     }
     for name in ["((a{1,500}){1,500}){1,500}", "(", "a{99999999}", "\\p{Han"] {

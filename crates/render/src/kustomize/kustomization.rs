@@ -402,12 +402,13 @@ pub(super) fn yaml_error(path: &str, content: &[u8], error: &goyaml::Error) -> E
     Error::Yaml { path: path.to_owned(), line: error.line, column: error.column, message }
 }
 
-/// The line of a text, to be put below a message; nothing when there is no such line.
+/// The line of a text, to be put below a message; for one that is empty or behind the end the last one before it with text.
 pub(super) fn line_of(content: &[u8], line: u64) -> String {
     const SHOWN: usize = 200;
-    let index = usize::try_from(line).ok().and_then(|line| line.checked_sub(1));
-    let found = index.and_then(|index| content.split(|byte| *byte == b'\n').nth(index));
-    let Some(found) = found else { return String::new() };
-    let text: String = String::from_utf8_lossy(found).trim_end().chars().take(SHOWN).collect();
-    if text.trim().is_empty() { String::new() } else { format!("\n  {line} | {text}") }
+    let until = usize::try_from(line).unwrap_or(usize::MAX);
+    let lines = (1..).zip(content.split(|byte| *byte == b'\n').take(until));
+    let found: Option<(u64, &[u8])> = lines.filter(|(_, text)| !text.trim_ascii().is_empty()).last();
+    let Some((line, text)) = found else { return String::new() };
+    let text: String = String::from_utf8_lossy(text).trim_end().chars().take(SHOWN).collect();
+    format!("\n  {line} | {text}")
 }
