@@ -1,18 +1,6 @@
 //! A kustomization, a file of objects and a patch, separated by NUL bytes: no panic, and the same bytes twice.
 #![no_main]
-use libfuzzer_sys::fuzz_target;
-use lotse_render::{
-    MemoryTree,
-    kustomize::{Limits, Options, build},
-};
+#[path = "../bodies/kustomization.rs"]
+mod body;
 
-fuzz_target!(|data: &[u8]| {
-    let mut tree = MemoryTree::default();
-    for (path, content) in ["kustomization.yaml", "a.yaml", "patch.yaml"].iter().zip(data.split(|byte| *byte == 0)) {
-        tree.insert(path, content).expect("the paths are plain");
-    }
-    let limits = Limits { objects: 1000, output_bytes: 1 << 20, input_bytes: 1 << 20, kustomizations: 100 };
-    let options = Options { limits, ..Options::default() };
-    let first = build(&tree, "", &options);
-    assert_eq!(first, build(&tree, "", &options), "two builds of one tree must be alike");
-});
+libfuzzer_sys::fuzz_target!(|data: &[u8]| body::run(data));

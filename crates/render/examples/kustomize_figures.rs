@@ -3,12 +3,20 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::{fs, path::Path, time::Instant};
+use std::{
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use lotse_render::{
     MemoryTree,
     kustomize::{Options, build},
 };
+
+/// A build is repeated for so long, and at least so often.
+const MEASURED: Duration = Duration::from_millis(500);
+const LEAST_RUNS: usize = 7;
 
 fn load(directory: &Path, prefix: &str, tree: &mut MemoryTree) {
     for entry in fs::read_dir(directory).unwrap().map(Result::unwrap) {
@@ -48,14 +56,19 @@ fn main() {
         }
         _ => panic!("arguments: COUNT, or DIRECTORY ROOT"),
     };
-    let mut times: Vec<_> = (0..7)
-        .map(|_| {
-            let begun = Instant::now();
-            let bytes = build(&tree, &root, &Options::default()).unwrap().text.len();
-            (begun.elapsed(), bytes)
-        })
-        .collect();
+    let (first, mut times, mut bytes) = (Instant::now(), Vec::new(), 0);
+    while times.len() < LEAST_RUNS || first.elapsed() < MEASURED {
+        let begun = Instant::now();
+        bytes = build(&tree, &root, &Options::default()).unwrap().text.len();
+        times.push(begun.elapsed());
+    }
+    let cold = times[0];
     times.sort();
-    let (median, bytes) = times[times.len() / 2];
-    println!("{bytes} bytes in {:.3} ms (median of {})", median.as_secs_f64() * 1000.0, times.len());
+    let milliseconds = |time: Duration| time.as_secs_f64() * 1000.0;
+    println!(
+        "{bytes} bytes in {:.3} ms (median of {}; the first took {:.3} ms)",
+        milliseconds(times[times.len() / 2]),
+        times.len(),
+        milliseconds(cold),
+    );
 }

@@ -2,16 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::{Path, PathBuf},
-};
+mod kustomize_cases;
 
-use lotse_render::{
-    MemoryTree,
-    kustomize::{Options, build},
-};
+use std::{collections::BTreeMap, fs};
+
+use kustomize_cases::Case;
+use lotse_render::kustomize::{Options, build};
 
 /// Cases in which this differs from the original on purpose, with the reason.
 const DIFFERENCES: [(&str, &str); 2] = [
@@ -21,23 +17,6 @@ const DIFFERENCES: [(&str, &str); 2] = [
 
 /// How many differences are shown in full.
 const SHOWN: usize = 5;
-
-fn corpus() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus/kustomize")
-}
-
-fn load(directory: &Path, prefix: &str, tree: &mut MemoryTree) {
-    for entry in fs::read_dir(directory).unwrap() {
-        let entry = entry.unwrap();
-        let name = entry.file_name().into_string().unwrap();
-        let path = if prefix.is_empty() { name } else { format!("{prefix}/{name}") };
-        if entry.file_type().unwrap().is_dir() {
-            load(&entry.path(), &path, tree);
-        } else {
-            tree.insert(&path, fs::read(entry.path()).unwrap()).unwrap();
-        }
-    }
-}
 
 fn difference(expected: &str, found: &str) -> String {
     let (expected, found): (Vec<_>, Vec<_>) = (expected.lines().collect(), found.lines().collect());
@@ -57,22 +36,11 @@ fn every_case_gives_the_recorded_output() {
     let mut counts: BTreeMap<String, (usize, usize)> = BTreeMap::new();
     let mut failures = Vec::new();
     let mut differing = 0;
-    let mut names: Vec<String> = fs::read_dir(corpus())
-        .unwrap()
-        .map(|entry| entry.unwrap())
-        .filter(|entry| entry.file_type().unwrap().is_dir())
-        .map(|entry| entry.file_name().into_string().unwrap())
-        .collect();
-    names.sort();
-    for name in names {
+    for Case { name, directory: case, tree, root } in kustomize_cases::all() {
         if only.as_ref().is_some_and(|only| !name.starts_with(only.as_str())) {
             continue;
         }
-        let case = corpus().join(&name);
-        let mut tree = MemoryTree::default();
-        load(&case, "", &mut tree);
-        let root = fs::read_to_string(case.join("root")).unwrap();
-        let outcome = build(&tree, root.trim(), &Options::default()).map(|build| build.text);
+        let outcome = build(&tree, &root, &Options::default()).map(|build| build.text);
         let failure = match (fs::read_to_string(case.join("expected.yaml")), outcome) {
             (Ok(expected), Ok(found)) => {
                 let found = String::from_utf8_lossy(&found).into_owned();

@@ -271,3 +271,122 @@ fn trees_that_multiply_or_go_in_circles_end_within_limits() {
     let cases = tree(&[("A.yaml", &many), ("a.yaml", OBJECTS), ("kustomization.yaml", "resources: [a.yaml]\n")]);
     assert_eq!(build(&cases, "", &Options::default()).unwrap().objects.len(), 2);
 }
+
+#[test]
+fn names_of_images_are_expressions_and_end_in_time() {
+    let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec: {containers: [{name: c, image: IMAGE}]}\n";
+    let with = |image: &str, name: &str| {
+        let kustomization = format!("resources: [a.yaml]\nimages: [{{name: {name:?}, newTag: new}}]\n");
+        plain(&tree(&[("a.yaml", &pod.replace("IMAGE", image)), ("kustomization.yaml", &kustomization)]), "")
+            .map(|text| String::from_utf8(text).unwrap().contains(":new"))
+    };
+    // A name of plain letters goes another way than an expression; `(?:)` makes it one and means the same.
+    for name in ["reg.test:5000/a.b", "a.b", "a", "reg/a", "a-b_c"] {
+        for image in
+            ["a", "axb", "a.b", "a.b:1", "reg.test:5000/a.b:1", "regxtest:5000/axb", "a.b@sha256:ab", "a.b:1@sha256:ab"]
+        {
+            for image in [
+                image.to_owned(),
+                format!("{image}c"),
+                format!("x{image}"),
+                format!("{image}@md5:a"),
+                format!("{image}:"),
+            ] {
+                let image = format!("{image:?}");
+                assert_eq!(with(&image, name), with(&image, &format!("(?:){name}")), "{name} {image}");
+            }
+        }
+    }
+    assert_eq!(with("a:1", "a"), Ok(true));
+    assert_eq!(with("b:1", "a"), Ok(false));
+    let long = "a".repeat(5000);
+    for name in ["(a*)*b", "(a|a)*b", "(a|aa)+b", "(.*)(.*)(.*)(.*)(.*)x"] {
+        assert_eq!(with(&long, name), Ok(false), "{name}");
+    }
+    for name in ["((a{1,500}){1,500}){1,500}", "(", "a{99999999}", "\\p{Han"] {
+        assert!(with(&long, name).is_err(), "{name}");
+    }
+}
+
+#[test]
+fn paths_that_look_like_links_or_leave_the_tree_are_errors() {
+    for path in [
+        "../../a.yaml",
+        "./../../../etc/passwd",
+        "a.yaml/../../../x",
+        "/proc/self/root/etc/passwd",
+        "~/x",
+        "..",
+        "app/..",
+        "link -> /etc",
+        "//etc/passwd",
+        "\\..\\x",
+        "a.yaml/.",
+        "file:///etc/passwd",
+        "a.yaml/b",
+        "",
+    ] {
+        for kustomization in [
+            format!("resources: [{path:?}]\n"),
+            format!("resources: [a.yaml]\npatches: [{{path: {path:?}}}]\n"),
+            format!("configMapGenerator: [{{name: a, files: [{:?}]}}]\n", format!("k={path}")),
+            format!("resources: [a.yaml]\nconfigurations: [{path:?}]\n"),
+        ] {
+            let tree = tree(&[("app/a.yaml", OBJECTS), ("app/kustomization.yaml", &kustomization)]);
+            // `a.yaml/.` is the file itself, after the path was made normal.
+            assert!(path == "a.yaml/." || plain(&tree, "app").is_err(), "{kustomization}");
+        }
+    }
+}
+
+#[test]
+fn huge_counts_are_errors_or_written_as_they_are() {
+    let deployment = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: d}\nspec: {replicas: 1}\n";
+    let with = |more: &str| {
+        let kustomization = format!("resources: [a.yaml]\n{more}\n");
+        plain(&tree(&[("a.yaml", deployment), ("kustomization.yaml", &kustomization)]), "")
+            .map(|text| String::from_utf8(text).unwrap())
+    };
+    assert!(
+        with("replicas: [{name: d, count: 9223372036854775807}]").unwrap().contains("replicas: 9223372036854775807")
+    );
+    for more in [
+        "replicas: [{name: d, count: 9223372036854775808}]",
+        "replicas: [{name: d, count: 1e400}]",
+        "replicas: [{name: d, count: many}]",
+        "patches: [{target: {kind: Deployment}, patch: '[{op: add, path: /spec/replicas/99999999999999999999, value: 1}]'}]",
+        "patches: [{target: {kind: Deployment}, patch: '[{op: remove, path: /metadata/-99999999999999999999}]'}]",
+        "replacements: [{source: {name: d}, targets: [{select: {name: d}, fieldPaths: [spec.x.99999999999], options: {create: true}}]}]",
+    ] {
+        assert!(with(more).is_err(), "{more}");
+    }
+}
+
+#[test]
+fn errors_show_the_line_and_name_the_field_and_the_fix() {
+    let bad = "apiVersion: v1\nkind: Pod\nmetadata: {name: p\nspec: 1\n";
+    let cases: &[(&str, &str, &[&str])] = &[
+        (bad, "resources: [a.yaml]", &["a.yaml:", "\n  "]),
+        (OBJECTS, "resources: [a.yaml]\nnamePrefix: [", &["kustomization.yaml:", "\n  "]),
+        (OBJECTS, "resource: [a.yaml]", &["\"resource\"", "did you mean \"resources\"?", "\n  1 | resource: [a.yaml]"]),
+        (OBJECTS, "namespace: a\nresources: a.yaml", &["resources:", "list", "\n  2 | resources: a.yaml"]),
+        (OBJECTS, "resources: [b.yaml]", &["resource not found", "\"b.yaml\"", "relative to"]),
+        (
+            OBJECTS,
+            "resources: [a.yaml]\npatches: [{patch: '{apiVersion: v1, kind: Pod, metadata: {name: q}}'}]",
+            &["patch target not found", "v1 Pod q", "there are v1 Pod p"],
+        ),
+        (OBJECTS, "resources: [a.yaml]\nreplicas: [{name: x, count: 1}]", &["replicas", "\"x\"", "Deployment"]),
+    ];
+    for (file, kustomization, wanted) in cases {
+        let error =
+            plain(&tree(&[("a.yaml", file), ("kustomization.yaml", kustomization)]), "").unwrap_err().to_string();
+        for part in *wanted {
+            assert!(error.contains(part), "{part:?} is missing in: {error}");
+        }
+        assert!(error.lines().all(|line| line.chars().count() < 400), "{error}");
+    }
+    let long = format!("a: [{}", "x, ".repeat(1000));
+    let error = plain(&tree(&[("a.yaml", &long), ("kustomization.yaml", "resources: [a.yaml]\n")]), "").unwrap_err();
+    assert!(error.to_string().lines().all(|line| line.len() < 300), "{error}");
+}

@@ -3,9 +3,9 @@
 use std::{borrow::Cow, cmp::Ordering};
 
 use super::{
-    Dialect, Tag, Value,
+    Dialect, Value,
     number::{format_float_g, format_float_json, parse_go_float, parse_go_int, parse_go_uint},
-    resolve::resolve_scalar,
+    resolve::is_string,
     value::Bytes,
 };
 
@@ -22,7 +22,14 @@ pub enum EmitStyle {
 
 /// Writes one document with a final line end.
 pub fn emit(value: &Value, style: EmitStyle) -> Vec<u8> {
-    let mut emitter = Emitter { out: Vec::with_capacity(256), line_start: 0, style };
+    let mut out = Vec::with_capacity(256);
+    emit_onto(&mut out, value, style);
+    out
+}
+
+/// Writes one document with a final line end behind what is there, which ends with a line end or is empty.
+pub fn emit_onto(out: &mut Vec<u8>, value: &Value, style: EmitStyle) {
+    let mut emitter = Emitter { line_start: out.len(), out: std::mem::take(out), style };
     match value {
         Value::Map(map) if !map.is_empty() => emitter.map(map, 0, false),
         Value::List(items) if !items.is_empty() => emitter.list(items, 0, false),
@@ -31,7 +38,7 @@ pub fn emit(value: &Value, style: EmitStyle) -> Vec<u8> {
             emitter.out.push(b'\n');
         }
     }
-    emitter.out
+    *out = emitter.out;
 }
 
 /// Longer lines are folded where there is a blank.
@@ -382,14 +389,21 @@ struct Text<'a> {
 impl<'a> Text<'a> {
     /// Through JSON, bytes that are no UTF-8 become the replacement character.
     fn analyze(bytes: &'a [u8], style: EmitStyle) -> Self {
+        if let Some(word) = plain_word(bytes, style) {
+            return Self {
+                value: Cow::Borrowed(word),
+                multiline: false,
+                has_newline: false,
+                reads_as_string: true,
+                plain_allowed: true,
+                single_allowed: true,
+                block_allowed: true,
+            };
+        }
         let value = String::from_utf8_lossy(bytes);
         let reads_as_string = match style {
-            EmitStyle::V2 => {
-                resolve_scalar(&value, Dialect::V2).0 == Tag::Str && !is_base_60(&value) && !is_short_date(&value)
-            }
-            EmitStyle::V3 => {
-                resolve_scalar(&value, Dialect::V3).0 == Tag::Str && !is_base_60(&value) && !is_old_bool(&value)
-            }
+            EmitStyle::V2 => is_string(&value, Dialect::V2) && !is_base_60(&value) && !is_short_date(&value),
+            EmitStyle::V3 => is_string(&value, Dialect::V3) && !is_base_60(&value) && !is_old_bool(&value),
         };
         let block_allowed = !value.is_empty();
         let mut text = Self {
@@ -480,6 +494,21 @@ impl<'a> Text<'a> {
         }
         style
     }
+}
+
+/// A word that needs no quotes in any place: what most keys and values are.
+fn plain_word(bytes: &[u8], style: EmitStyle) -> Option<&str> {
+    let (first, last) = (bytes.first()?, bytes.last()?);
+    let simple = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'/' | b':' | b'@');
+    if !first.is_ascii_alphabetic() || *last == b':' || !bytes.iter().all(simple) {
+        return None;
+    }
+    let word = std::str::from_utf8(bytes).ok()?;
+    let reads_as_string = match style {
+        EmitStyle::V2 => is_string(word, Dialect::V2),
+        EmitStyle::V3 => is_string(word, Dialect::V3) && !is_old_bool(word),
+    };
+    reads_as_string.then_some(word)
 }
 
 /// `2001-1-1`, a date for go-yaml 2.

@@ -3,7 +3,9 @@
 //! Scanning is libyaml's, of which go-yaml is a port too; aliases, merge keys, duplicate keys and limits are handled here.
 
 use std::{
+    cell::Cell,
     collections::{HashMap, HashSet},
+    io::Cursor,
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
@@ -37,26 +39,43 @@ fn parse(input: &[u8], dialect: Dialect, most: usize) -> Result<Vec<Node>, Error
         return Err(Error::new(0, 0, format!("larger than {MAX_BYTES} bytes")));
     }
     let open_ended = !matches!(input.last(), None | Some(b'\n'));
-    // The scanner cannot read a block scalar that ends without a line end; its text is put right in `Composer::scalar`.
-    let mut terminated;
-    let input = if open_ended {
-        terminated = Vec::with_capacity(input.len() + 1);
-        terminated.extend_from_slice(input);
-        terminated.push(b'\n');
-        terminated.as_slice()
-    } else {
-        input
-    };
+    let mut text = Vec::with_capacity(input.len() + 1);
+    text.extend_from_slice(input);
+    if open_ended {
+        // The scanner cannot read a block scalar that ends without a line end; its text is put right in `Composer::scalar`.
+        text.push(b'\n');
+    }
+    let mut scanner = SPARE.take().unwrap_or_else(|| Box::new(Parser::new()));
     // A net only: malformed text gives errors, but the scanner is not free of assertions.
-    catch_unwind(AssertUnwindSafe(|| Composer::new(input, dialect, open_ended).stream(most)))
-        .unwrap_or_else(|_| Err(Error::new(0, 0, "malformed document")))
+    let (documents, mut scanner) = catch_unwind(AssertUnwindSafe(|| {
+        let end = text.len() as u64;
+        scanner.set_input(Cursor::new(text));
+        let mut composer = Composer::new(scanner, end, dialect, open_ended);
+        (composer.stream(most), composer.parser)
+    }))
+    .map_err(|_| Error::new(0, 0, "malformed document"))?;
+    if input.len() <= SPARE_BYTES {
+        scanner.reset();
+        SPARE.set(Some(scanner));
+    }
+    documents
 }
+
+type Scanner = Parser<Cursor<Vec<u8>>>;
+
+thread_local! {
+    /// The scanner's buffers are large and most texts small: a file of many documents would spend a tenth of its time on them.
+    static SPARE: Cell<Option<Box<Scanner>>> = const { Cell::new(None) };
+}
+
+/// Buffers that held more than this are not kept.
+const SPARE_BYTES: usize = 16 * 1024;
 
 /// What aliases and merges of one text may copy, in nodes. A text of its own size is always allowed.
 const MIN_ALIAS_NODES: usize = 200_000;
 
-struct Composer<'a> {
-    parser: Parser<&'a [u8]>,
+struct Composer {
+    parser: Box<Scanner>,
     dialect: Dialect,
     /// The text had no final line end.
     open_ended: bool,
@@ -73,12 +92,11 @@ type Mark = libyaml_safer::Mark;
 
 // === impl Composer ===
 
-impl<'a> Composer<'a> {
-    fn new(input: &'a [u8], dialect: Dialect, open_ended: bool) -> Self {
-        let mut parser = Parser::new();
-        parser.set_input(input);
-        let budget = MIN_ALIAS_NODES.max(input.len() / 4);
-        Self { parser, dialect, open_ended, end: input.len() as u64, anchors: HashMap::new(), budget, in_flow: false }
+impl Composer {
+    /// `end`: how many bytes the text has.
+    fn new(parser: Box<Scanner>, end: u64, dialect: Dialect, open_ended: bool) -> Self {
+        let budget = MIN_ALIAS_NODES.max(usize::try_from(end / 4).unwrap_or(usize::MAX));
+        Self { parser, dialect, open_ended, end, anchors: HashMap::new(), budget, in_flow: false }
     }
 
     /// Enters a collection and returns whether the outer one is in flow style.
@@ -98,7 +116,7 @@ impl<'a> Composer<'a> {
         }
     }
 
-    fn stream(mut self, most: usize) -> Result<Vec<Node>, Error> {
+    fn stream(&mut self, most: usize) -> Result<Vec<Node>, Error> {
         let mut documents = Vec::new();
         loop {
             match self.next()?.0 {

@@ -11,25 +11,29 @@ use super::{
 
 /// The tag and value of an unquoted word.
 pub fn resolve_scalar(text: &str, dialect: Dialect) -> (Tag, Value) {
-    let string = || (Tag::Str, Value::string(text));
+    resolve_special(text, dialect).unwrap_or_else(|| (Tag::Str, Value::string(text)))
+}
+
+/// The tag and value of an unquoted word that is no string; most are, and then nothing is copied.
+pub(super) fn resolve_special(text: &str, dialect: Dialect) -> Option<(Tag, Value)> {
     let Some(&first) = text.as_bytes().first() else {
-        return (Tag::Null, Value::Null);
+        return Some((Tag::Null, Value::Null));
     };
     match first {
-        b'y' | b'Y' | b'n' | b'N' | b't' | b'T' | b'f' | b'F' | b'o' | b'O' | b'~' => {
-            named(text, dialect).unwrap_or_else(string)
-        }
+        b'y' | b'Y' | b'n' | b'N' | b't' | b'T' | b'f' | b'F' | b'o' | b'O' | b'~' => named(text, dialect),
         b'.' => match text {
-            ".inf" | ".Inf" | ".INF" => (Tag::Float, Value::Float(f64::INFINITY)),
-            ".nan" | ".NaN" | ".NAN" => (Tag::Float, Value::Float(f64::NAN)),
-            _ => match parse_go_float(text) {
-                Some(value) => (Tag::Float, Value::Float(value)),
-                None => string(),
-            },
+            ".inf" | ".Inf" | ".INF" => Some((Tag::Float, Value::Float(f64::INFINITY))),
+            ".nan" | ".NaN" | ".NAN" => Some((Tag::Float, Value::Float(f64::NAN))),
+            _ => parse_go_float(text).map(|value| (Tag::Float, Value::Float(value))),
         },
-        b'+' | b'-' | b'0'..=b'9' => number(text, dialect).unwrap_or_else(string),
-        _ => string(),
+        b'+' | b'-' | b'0'..=b'9' => number(text, dialect),
+        _ => None,
     }
+}
+
+/// Whether an unquoted word is a string.
+pub fn is_string(text: &str, dialect: Dialect) -> bool {
+    resolve_special(text, dialect).is_none_or(|(tag, _)| tag == Tag::Str)
 }
 
 fn named(text: &str, dialect: Dialect) -> Option<(Tag, Value)> {
@@ -102,7 +106,9 @@ fn is_decimal(text: &str) -> bool {
 /// The tag that a scalar of a text gets when it is read.
 pub(super) fn tag_of(text: &str, style: ScalarStyle, tag: Option<&str>, dialect: Dialect) -> Tag {
     match tag {
-        None | Some("") if style == ScalarStyle::Plain => resolve_scalar(text, dialect).0,
+        None | Some("") if style == ScalarStyle::Plain => {
+            resolve_special(text, dialect).map_or(Tag::Str, |(tag, _)| tag)
+        }
         None | Some("" | "!" | "tag:yaml.org,2002:str" | "!!str") => Tag::Str,
         Some(tag) => match tag.strip_prefix("tag:yaml.org,2002:").unwrap_or(tag) {
             "null" => Tag::Null,

@@ -26,7 +26,7 @@ use crate::{
 pub(super) struct Accumulator {
     pub(super) resources: Vec<Resource>,
     /// Ids of the objects, when nothing has changed them since.
-    ids: Option<HashSet<Id>>,
+    ids: Option<HashSet<Box<str>>>,
     pub(super) specs: Arc<Specs>,
     vars: Vec<Var>,
     /// Schema for strategic merges.
@@ -71,20 +71,21 @@ impl Accumulator {
         self.ids = None;
         for path in &kustomization.components {
             let directory = loader.directory(path)?;
-            let (component, _) = directory.kustomization()?;
+            let component = directory.kustomization()?;
             if component.kind != COMPONENT.1 {
                 return Err(loader.error(format!("components: {path:?} is a {}, not a Component", component.kind)));
             }
             self.accumulate(&directory, component, build_metadata)?;
         }
         self.ids = None;
-        for transformer in configure::transformers(loader, &kustomization, &self.specs, build_metadata)? {
+        let specs = self.specs.clone();
+        for transformer in configure::transformers(loader, &kustomization, &specs, build_metadata)? {
             self.apply(loader, &transformer)?;
         }
         self.merge_vars(kustomization.vars).map_err(|error| loader.error(error))
     }
 
-    fn apply(&mut self, loader: &Loader<'_>, transformer: &Transformer) -> Result<(), Error> {
+    fn apply(&mut self, loader: &Loader<'_>, transformer: &Transformer<'_>) -> Result<(), Error> {
         self.ids = None;
         transformer.apply(&mut self.resources, &self.schema).map_err(|error| loader.error(error))
     }
@@ -104,7 +105,7 @@ impl Accumulator {
             return self.append(loader, loader::resources(path, &content)?);
         }
         let directory = loader.directory(path)?;
-        let (kustomization, _) = directory.kustomization()?;
+        let kustomization = directory.kustomization()?;
         if kustomization.kind == COMPONENT.1 {
             return Err(loader.error(format!("resources: {path:?} is a Component; list it under components")));
         }
@@ -120,10 +121,10 @@ impl Accumulator {
     }
 
     fn append(&mut self, loader: &Loader<'_>, more: Vec<Resource>) -> Result<(), Error> {
-        let ids = self.ids.get_or_insert_with(|| self.resources.iter().map(|resource| resource.id().key()).collect());
+        let ids = self.ids.get_or_insert_with(|| self.resources.iter().map(one_word).collect());
         for resource in more {
-            let id = resource.id();
-            if !ids.insert(id.key()) {
+            if !ids.insert(one_word(&resource)) {
+                let id = resource.id();
                 return Err(loader.error(format!("{} is there already; an id may be there only once", id.describe())));
             }
             self.resources.push(resource);
@@ -140,7 +141,7 @@ impl Accumulator {
 
     /// Adds a generated object, or merges it into the one that it is for.
     fn absorb(&mut self, mut new: Resource) -> Result<(), String> {
-        let id = new.id();
+        let id = new.id().into_owned();
         let mut matching = self
             .resources
             .iter_mut()
@@ -183,7 +184,7 @@ impl Accumulator {
         for path in &kustomization.configurations {
             let content = loader.file(path)?;
             let documents = goyaml::parse_documents(&content, Dialect::V2)
-                .map_err(|error| super::kustomization::yaml_error(path, &error))?;
+                .map_err(|error| super::kustomization::yaml_error(&join(&loader.root, path), &content, &error))?;
             for document in documents.iter().filter(|document| !document.is_null()) {
                 let specs: Specs =
                     decode(document).map_err(|error| loader.error(format!("configurations: {path}: {error}")))?;
@@ -226,6 +227,13 @@ impl Accumulator {
     }
 }
 
+/// An object's id in one piece; alike for ids that match.
+fn one_word(resource: &Resource) -> Box<str> {
+    let id = resource.id();
+    let Id { gvk, name, namespace } = id.key();
+    [gvk.group, "\0", gvk.version, "\0", gvk.kind, "\0", namespace, "\0", name].concat().into()
+}
+
 /// The schema of `openapi`, if there is one.
 fn openapi(loader: &Loader<'_>, kustomization: &Kustomization) -> Result<Option<Arc<Schema>>, Error> {
     let (path, version) = (kustomization.openapi.get("path"), kustomization.openapi.get("version"));
@@ -239,7 +247,7 @@ fn openapi(loader: &Loader<'_>, kustomization: &Kustomization) -> Result<Option<
     let Some(path) = path.filter(|path| !path.is_empty()) else { return Ok(None) };
     let content = loader.file(path)?;
     let documents = goyaml::parse_documents(&content, Dialect::V2)
-        .map_err(|error| super::kustomization::yaml_error(&join(&loader.root, path), &error))?;
+        .map_err(|error| super::kustomization::yaml_error(&join(&loader.root, path), &content, &error))?;
     let document = documents.first().map(goyaml::to_json_value).unwrap_or_default();
     Ok(Some(Arc::new(Schema::from_openapi(&document))))
 }

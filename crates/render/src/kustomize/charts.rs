@@ -155,7 +155,7 @@ fn locate<'a>(loader: &Loader<'a>, chart: &Chart, globals: &Globals) -> Result<(
 fn values(loader: &Loader<'_>, chart: &Chart) -> Result<Vec<Vec<u8>>, Error> {
     let mut files = Vec::new();
     if !chart.values_file.is_empty() {
-        files.push(loader.file(&chart.values_file)?);
+        files.push(loader.file(&chart.values_file)?.into_owned());
     }
     let mut inline = Vec::new();
     if let Some(given) = &chart.values_inline {
@@ -173,7 +173,7 @@ fn values(loader: &Loader<'_>, chart: &Chart) -> Result<Vec<Vec<u8>>, Error> {
         }
     };
     for path in &chart.additional_values_files {
-        values.push(loader.file(path)?);
+        values.push(loader.file(path)?.into_owned());
     }
     Ok(values)
 }

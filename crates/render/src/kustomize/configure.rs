@@ -1,6 +1,6 @@
 //! From the fields of a kustomization to generators and transformers, in the order in which they run.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use super::{
     field_spec::{FieldSpec, Specs, merge_specs},
@@ -43,7 +43,7 @@ pub(super) fn generators(
 
 /// What the annotations say about something that a kustomization file configures; `indent` for entries of a list.
 fn built_in_origin(loader: &Loader<'_>, kind: &str, indent: &str) -> String {
-    let file = loader.kustomization().map_or("kustomization.yaml", |(_, name)| name);
+    let file = loader.kustomization_file().unwrap_or("kustomization.yaml");
     let path = loader.relative(&join(&loader.root, file));
     let first = if indent.is_empty() { "" } else { "- " };
     format!(
@@ -52,13 +52,13 @@ fn built_in_origin(loader: &Loader<'_>, kind: &str, indent: &str) -> String {
 }
 
 /// All transformers of a kustomization.
-pub(super) fn transformers(
+pub(super) fn transformers<'a>(
     loader: &Loader<'_>,
     kustomization: &Kustomization,
-    specs: &Specs,
+    specs: &'a Specs,
     build_metadata: &[String],
-) -> Result<Vec<Transformer>, Error> {
-    let mut steps: Vec<(&str, Action)> = Vec::new();
+) -> Result<Vec<Transformer<'a>>, Error> {
+    let mut steps: Vec<(&str, Action<'a>)> = Vec::new();
     if !kustomization.patches_strategic_merge.is_empty() {
         let patches = strategic_patches(loader, &kustomization.patches_strategic_merge)?;
         steps.push(("PatchStrategicMergeTransformer", Action::StrategicMerge(patches)));
@@ -69,45 +69,52 @@ pub(super) fn transformers(
     if !kustomization.namespace.is_empty() {
         let action = Action::Namespace {
             namespace: kustomization.namespace.clone(),
-            specs: specs.namespace.clone(),
+            specs: Cow::from(&specs.namespace),
             subjects: Subjects::DefaultOnly,
             unset_only: false,
         };
         steps.push(("NamespaceTransformer", action));
     }
     if !kustomization.name_prefix.is_empty() {
-        steps.push(("PrefixTransformer", Action::Prefix(kustomization.name_prefix.clone(), specs.name_prefix.clone())));
+        steps.push((
+            "PrefixTransformer",
+            Action::Prefix(kustomization.name_prefix.clone(), Cow::from(&specs.name_prefix)),
+        ));
     }
     if !kustomization.name_suffix.is_empty() {
-        steps.push(("SuffixTransformer", Action::Suffix(kustomization.name_suffix.clone(), specs.name_suffix.clone())));
+        steps.push((
+            "SuffixTransformer",
+            Action::Suffix(kustomization.name_suffix.clone(), Cow::from(&specs.name_suffix)),
+        ));
     }
     for label in &kustomization.labels {
         let paths = label_specs(label, specs).map_err(|error| loader.error(format!("labels: {error}")))?;
-        steps.push(("LabelTransformer", Action::Labels(words(&label.pairs), paths)));
+        steps.push(("LabelTransformer", Action::Labels(words(&label.pairs), paths.into())));
     }
     if !kustomization.common_labels.is_empty() {
-        let action = Action::Labels(words(&kustomization.common_labels), specs.common_labels.clone());
+        let action = Action::Labels(words(&kustomization.common_labels), Cow::from(&specs.common_labels));
         steps.push(("LabelTransformer", action));
     }
     if !kustomization.common_annotations.is_empty() {
-        let action = Action::Annotations(words(&kustomization.common_annotations), specs.common_annotations.clone());
+        let action =
+            Action::Annotations(words(&kustomization.common_annotations), Cow::from(&specs.common_annotations));
         steps.push(("AnnotationsTransformer", action));
     }
     for patch in &kustomization.patches_json_6902 {
         steps.push(("PatchJson6902Transformer", json_patch(loader, patch)?));
     }
     for replica in &kustomization.replicas {
-        steps.push(("ReplicaCountTransformer", Action::Replicas(replica.clone(), specs.replicas.clone())));
+        steps.push(("ReplicaCountTransformer", Action::Replicas(replica.clone(), Cow::from(&specs.replicas))));
     }
     for image in &kustomization.images {
-        steps.push(("ImageTagTransformer", Action::Image(image.clone(), specs.images.clone())));
+        steps.push(("ImageTagTransformer", Action::Image(image.clone(), Cow::from(&specs.images))));
     }
     if !kustomization.replacements.is_empty() {
         let list = replacements(loader, &kustomization.replacements)?;
         steps.push(("ReplacementTransformer", Action::Replacements(list)));
     }
     let notes = build_metadata.iter().any(|option| option == "transformerAnnotations");
-    let mut found: Vec<Transformer> = steps
+    let mut found: Vec<Transformer<'a>> = steps
         .into_iter()
         .map(|(kind, action)| Transformer {
             action,
@@ -148,7 +155,7 @@ pub(super) fn strategic_patches(loader: &Loader<'_>, entries: &[String]) -> Resu
     for entry in entries {
         let inline = entry.contains('\n') || entry.contains(": ");
         let found = if loader.is_file(entry) || !inline {
-            loader::resources(entry, &loader.file(entry)?)?
+            loader::resources(&join(&loader.root, entry), &loader.file(entry)?)?
         } else {
             loader::resources("inline patch", entry.as_bytes())?
         };
@@ -158,7 +165,7 @@ pub(super) fn strategic_patches(loader: &Loader<'_>, entries: &[String]) -> Resu
 }
 
 /// An entry of `patches`.
-pub(super) fn patch(loader: &Loader<'_>, patch: &Patch) -> Result<Action, Error> {
+pub(super) fn patch(loader: &Loader<'_>, patch: &Patch) -> Result<Action<'static>, Error> {
     let (name, text) = patch_text(loader, patch)?;
     let parsed = parse_patch(&name, &text).map_err(|error| loader.error(format!("patches: {name}: {error}")))?;
     let option = |name: &str| patch.options.get(name).copied().unwrap_or_default();
@@ -174,22 +181,25 @@ pub(super) fn patch(loader: &Loader<'_>, patch: &Patch) -> Result<Action, Error>
             })
         }
         (PatchText::Json(operations), Some(target)) => Ok(Action::JsonPatch(operations, target.clone())),
-        (PatchText::Json(_), None) => Err(loader.error(format!("patches: {name} is a JSON patch and has no target"))),
+        (PatchText::Json(_), None) => {
+            Err(loader
+                .error(format!("patches: {name} is a JSON patch and has no target; add target with kind and name")))
+        }
     }
 }
 
-fn patch_text(loader: &Loader<'_>, patch: &Patch) -> Result<(String, Vec<u8>), Error> {
+fn patch_text<'a>(loader: &Loader<'a>, patch: &'a Patch) -> Result<(String, Cow<'a, [u8]>), Error> {
     let (path, text) = (patch.path.trim(), patch.patch.trim());
     match (path.is_empty(), text.is_empty()) {
         (false, true) => Ok((path.to_owned(), loader.file(path)?)),
-        (true, false) => Ok(("inline patch".to_owned(), text.as_bytes().to_vec())),
-        (true, true) => Err(loader.error("patches: an entry has neither path nor patch")),
-        (false, false) => Err(loader.error("patches: an entry has both path and patch")),
+        (true, false) => Ok(("inline patch".to_owned(), Cow::from(text.as_bytes()))),
+        (true, true) => Err(loader.error("patches: an entry has neither path nor patch; give one of them")),
+        (false, false) => Err(loader.error("patches: an entry has both path and patch; remove one")),
     }
 }
 
 /// An entry of `patchesJson6902`: the target is one object, by its id.
-pub(super) fn json_patch(loader: &Loader<'_>, patch: &Patch) -> Result<Action, Error> {
+pub(super) fn json_patch(loader: &Loader<'_>, patch: &Patch) -> Result<Action<'static>, Error> {
     let (name, text) = patch_text(loader, patch)?;
     let Some(target) = &patch.target else {
         return Err(loader.error(format!("patchesJson6902: {name} has no target")));
@@ -218,7 +228,7 @@ pub(super) fn replacements(loader: &Loader<'_>, entries: &[ReplacementField]) ->
         }
         let content = loader.file(&entry.path)?;
         let documents = goyaml::parse_documents(&content, Dialect::V2)
-            .map_err(|error| super::kustomization::yaml_error(&entry.path, &error))?;
+            .map_err(|error| super::kustomization::yaml_error(&join(&loader.root, &entry.path), &content, &error))?;
         let Some(document) = documents.first() else { continue };
         let one;
         let list = match document.as_list() {

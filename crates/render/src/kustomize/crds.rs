@@ -42,7 +42,8 @@ impl Walk<'_> {
         }
         for (name, property) in properties {
             let path = if path.is_empty() { name.clone() } else { format!("{path}/{name}") };
-            let spec = |path: String| FieldSpec { kind: self.kind.to_owned(), path, ..FieldSpec::default() };
+            let spec =
+                |path: String| FieldSpec { kind: self.kind.to_owned(), path: path.into(), ..FieldSpec::default() };
             let text = |name: &str| property.get(name).and_then(Value::as_str).unwrap_or_default();
             if property.get("x-kubernetes-annotation").is_some() {
                 self.specs.common_annotations.push(spec(path.clone()));

@@ -1,6 +1,9 @@
 //! Where a transformer writes: paths within objects of certain kinds.
 
-use std::sync::{Arc, LazyLock};
+use std::{
+    ops::Deref,
+    sync::{Arc, LazyLock},
+};
 
 use serde::Deserialize;
 
@@ -14,8 +17,24 @@ pub(super) struct FieldSpec {
     pub(super) group: String,
     pub(super) version: String,
     pub(super) kind: String,
-    pub(super) path: String,
+    pub(super) path: Path,
     pub(super) create: bool,
+}
+
+/// A path as written, and its elements.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(from = "String")]
+pub(super) struct Path {
+    text: String,
+    parts: Arc<[Part]>,
+}
+
+/// An element of a path.
+#[derive(Debug)]
+struct Part {
+    name: String,
+    /// It was written `name[]`.
+    is_list: bool,
 }
 
 /// What is named, and where.
@@ -63,7 +82,7 @@ static BUILT_IN: LazyLock<Arc<Specs>> = LazyLock::new(|| {
             group: text(group),
             version: text(version),
             kind: text(kind),
-            path: text(path),
+            path: Path::from(text(path)),
             create: *create == "create",
         };
         match (*section, named) {
@@ -97,17 +116,16 @@ static BUILT_IN: LazyLock<Arc<Specs>> = LazyLock::new(|| {
 
 impl FieldSpec {
     pub(super) fn new(path: &str, create: bool) -> Self {
-        Self { path: path.to_owned(), create, ..Self::default() }
+        Self { path: Path::from(path.to_owned()), create, ..Self::default() }
     }
 
-    pub(super) fn gvk(&self) -> Gvk {
-        Gvk { group: self.group.clone(), version: self.version.clone(), kind: self.kind.clone() }
+    pub(super) fn gvk(&self) -> Gvk<&str> {
+        Gvk { group: &self.group, version: &self.version, kind: &self.kind }
     }
 
     /// Whether objects of this kind are meant.
-    pub(super) fn selects(&self, gvk: &Gvk) -> bool {
-        let fits = |wanted: &str, own: &str| wanted.is_empty() || wanted == own;
-        fits(&self.kind, &gvk.kind) && fits(&self.group, &gvk.group) && fits(&self.version, &gvk.version)
+    pub(super) fn selects(&self, gvk: &Gvk<&str>) -> bool {
+        gvk.is_selected(&self.gvk())
     }
 
     /// Calls `set` for every place that the path leads to.
@@ -117,16 +135,48 @@ impl FieldSpec {
         create: Create,
         set: &mut dyn FnMut(&mut Node) -> Result<(), String>,
     ) -> Result<(), String> {
-        let path = split_path(&self.path, '/');
-        let path: Vec<&str> = path.iter().map(String::as_str).collect();
-        descend(object, &path, if self.create { create } else { Create::Nothing }, set)
-            .map_err(|error| format!("path {:?}: {error}", self.path))
+        descend(object, &self.path.parts, if self.create { create } else { Create::Nothing }, set)
+            .map_err(|error| format!("path {:?}: {error}", self.path.text))
+    }
+}
+
+/// The paths that are meant for objects of a kind.
+pub(super) fn selected<'a>(specs: &'a [FieldSpec], gvk: &Gvk<&str>) -> Vec<&'a FieldSpec> {
+    specs.iter().filter(|spec| spec.selects(gvk)).collect()
+}
+
+// === impl Path ===
+
+impl From<String> for Path {
+    fn from(text: String) -> Self {
+        let part = |part: String| match part.strip_suffix("[]") {
+            Some(name) => Part { name: name.to_owned(), is_list: true },
+            None => Part { name: part, is_list: false },
+        };
+        let parts = split_path(&text, '/').into_iter().map(part).collect();
+        Self { text, parts }
+    }
+}
+
+impl PartialEq for Path {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for Path {}
+
+impl Deref for Path {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.text
     }
 }
 
 fn descend(
     node: &mut Node,
-    path: &[&str],
+    path: &[Part],
     create: Create,
     set: &mut dyn FnMut(&mut Node) -> Result<(), String>,
 ) -> Result<(), String> {
@@ -137,8 +187,7 @@ fn descend(
     match node {
         Node::List(items) => items.iter_mut().try_for_each(|item| descend(item, path, create, set)),
         Node::Map(entries) => {
-            let name = first.strip_suffix("[]").unwrap_or(first);
-            let is_list = name.len() != first.len();
+            let (name, is_list) = (first.name.as_str(), first.is_list);
             let creates = create != Create::Nothing && !is_list;
             let empty = || match (rest.is_empty(), create) {
                 (true, Create::Scalar) => Node::Scalar(Scalar::string("")),
@@ -258,7 +307,7 @@ pub(super) fn merge_specs(own: &mut Vec<FieldSpec>, more: Vec<FieldSpec>) -> Res
             Some(known) if known.create != spec.create => {
                 return Err(format!(
                     "conflicting field specs for path {:?}: one creates the field, one does not",
-                    spec.path
+                    &*spec.path
                 ));
             }
             Some(_) => {}

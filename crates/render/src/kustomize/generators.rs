@@ -112,7 +112,7 @@ fn pairs(loader: &Loader<'_>, kind: &str, generator: &Generator) -> Result<BTree
         {
             return Err(refuse(format!("{key:?} is no valid key; use letters, digits, '-', '_' and '.'")));
         }
-        all.push((key.to_owned(), loader.file(path)?));
+        all.push((key.to_owned(), loader.file(path)?.into_owned()));
     }
     for (key, value) in all {
         if pairs.insert(key.clone(), value).is_some() {

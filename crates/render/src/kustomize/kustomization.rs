@@ -224,7 +224,8 @@ impl Kustomization {
     pub(super) fn parse(path: &str, content: &[u8]) -> Result<Self, Error> {
         let refuse = |message: String| Error::Kustomization { path: path.to_owned(), message };
         let content = content.strip_prefix(b"\xef\xbb\xbf").unwrap_or(content);
-        let mut documents = goyaml::parse_documents(content, Dialect::V2).map_err(|error| yaml_error(path, &error))?;
+        let mut documents =
+            goyaml::parse_documents(content, Dialect::V2).map_err(|error| yaml_error(path, content, &error))?;
         if documents.is_empty() {
             return Err(refuse("the kustomization file is empty".to_owned()));
         }
@@ -232,7 +233,8 @@ impl Kustomization {
         if document.is_null() {
             return Err(refuse("the kustomization file is empty".to_owned()));
         }
-        let mut kustomization: Self = decode(&document).map_err(refuse)?;
+        let mut kustomization: Self = decode(&document)
+            .map_err(|message| refuse(format!("{message}{}", line_of(content, line_with_field(content, &message)))))?;
         let says_something = document.as_map().is_some_and(|map| {
             map.iter().any(|(key, value)| !value.is_null() && !matches!(&**key, b"apiVersion" | b"kind"))
         });
@@ -304,7 +306,83 @@ impl Image {
 pub(super) fn decode<T: DeserializeOwned>(value: &Value) -> Result<T, String> {
     let mut json = goyaml::to_json_value(value);
     strip_nulls(&mut json);
-    serde_json::from_value(json).map_err(|error| error.to_string())
+    // The usual case is no error; only then is it worth finding out where.
+    T::deserialize(&json).map_err(|error| match error.to_string() {
+        message if message.starts_with("unknown field") => unknown_field(&message),
+        message => match culprit::<T>(&json) {
+            Some(field) => format!("{field}: {}", plain_words(&message)),
+            None => plain_words(&message),
+        },
+    })
+}
+
+/// The field at the top without which the value could be read.
+fn culprit<T: DeserializeOwned>(json: &serde_json::Value) -> Option<&str> {
+    // More fields than there are names for are not worth the search.
+    const MOST: usize = 64;
+    let fields = json.as_object().filter(|fields| fields.len() <= MOST)?;
+    let mut without = fields.clone();
+    fields.keys().find_map(|name| {
+        let value = without.remove(name)?;
+        let reads = T::deserialize(serde_json::Value::Object(without.clone())).is_ok();
+        without.insert(name.clone(), value);
+        reads.then_some(name.as_str())
+    })
+}
+
+/// Types by the names that YAML has for them.
+fn plain_words(message: &str) -> String {
+    message
+        .replace("a sequence", "a list")
+        .replace("sequence", "list")
+        .replace("a map", "a mapping")
+        .replace("map,", "mapping,")
+}
+
+/// Names the field that was probably meant.
+fn unknown_field(message: &str) -> String {
+    let mut quoted = message.split('`').skip(1).step_by(2);
+    let Some(given) = quoted.next() else { return message.to_owned() };
+    let known: Vec<&str> = quoted.collect();
+    let alike = known
+        .iter()
+        .find(|name| name.eq_ignore_ascii_case(given))
+        .or_else(|| known.iter().filter(|name| distance(name, given) <= 2).min_by_key(|name| distance(name, given)));
+    match alike {
+        Some(name) => format!("unknown field {given:?}; did you mean {name:?}?"),
+        None => format!("unknown field {given:?}; known are {}", known.join(", ")),
+    }
+}
+
+/// How many letters differ (Levenshtein). Long words count as different.
+fn distance(a: &str, b: &str) -> usize {
+    const LONGEST: usize = 40;
+    if a.len().max(b.len()) > LONGEST {
+        return LONGEST;
+    }
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, letter) in a.chars().enumerate() {
+        let mut next = vec![i + 1];
+        for (other, (diagonal, above)) in b.iter().zip(row.iter().zip(row.iter().skip(1))) {
+            let left = next.last().copied().unwrap_or_default();
+            next.push((diagonal + usize::from(*other != letter)).min(above + 1).min(left + 1));
+        }
+        row = next;
+    }
+    row.last().copied().unwrap_or_default()
+}
+
+/// The first line on which a message's field is a key; 0 when it names none that is there.
+fn line_with_field(content: &[u8], message: &str) -> u64 {
+    let quoted = message.split('"').nth(1).filter(|_| message.starts_with("unknown field"));
+    let Some(name) = quoted.or_else(|| message.split(':').next()) else { return 0 };
+    let is_key = |line: &[u8]| {
+        let line = String::from_utf8_lossy(line);
+        let rest = line.trim_start_matches(|letter: char| letter == ' ' || letter == '-' || letter == '"');
+        rest.strip_prefix(name).is_some_and(|rest| rest.starts_with([':', '"']))
+    };
+    (1..).zip(content.split(|byte| *byte == b'\n')).find(|(_, line)| is_key(line)).map_or(0, |(line, _)| line)
 }
 
 fn strip_nulls(value: &mut serde_json::Value) {
@@ -318,7 +396,19 @@ fn strip_nulls(value: &mut serde_json::Value) {
     }
 }
 
-/// The crate's error for a text that is no YAML.
-pub(super) fn yaml_error(path: &str, error: &goyaml::Error) -> Error {
-    Error::Yaml { path: path.to_owned(), line: error.line, column: error.column, message: error.message.clone() }
+/// The crate's error for a text that is no YAML, with the line that it is about.
+pub(super) fn yaml_error(path: &str, content: &[u8], error: &goyaml::Error) -> Error {
+    let message = format!("{}{}", error.message, line_of(content, error.line));
+    Error::Yaml { path: path.to_owned(), line: error.line, column: error.column, message }
+}
+
+/// The line of a text, to be put below a message; for one that is empty or behind the end the last one before it with text.
+pub(super) fn line_of(content: &[u8], line: u64) -> String {
+    const SHOWN: usize = 200;
+    let until = usize::try_from(line).unwrap_or(usize::MAX);
+    let lines = (1..).zip(content.split(|byte| *byte == b'\n').take(until));
+    let found: Option<(u64, &[u8])> = lines.filter(|(_, text)| !text.trim_ascii().is_empty()).last();
+    let Some((line, text)) = found else { return String::new() };
+    let text: String = String::from_utf8_lossy(text).trim_end().chars().take(SHOWN).collect();
+    format!("\n  {line} | {text}")
 }

@@ -1,12 +1,15 @@
 //! Files and directories of a kustomization, and which of them it may read.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    borrow::Cow,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use super::{
-    kustomization::{Kustomization, yaml_error},
+    kustomization::{Kustomization, line_of, yaml_error},
     options::Options,
     remote::Remote,
     resource::Resource,
@@ -56,14 +59,15 @@ impl<'a> Loader<'a> {
     }
 
     /// Reads a file of the tree, and counts it.
-    fn read(&self, full: &str) -> Result<Vec<u8>, Error> {
-        let content = self.tree.read(full)?;
+    fn read(&self, full: &str) -> Result<Cow<'a, [u8]>, Error> {
+        let tree: &'a dyn Tree = self.tree;
+        let content = tree.read(full)?;
         let limit = self.options.limits.input_bytes;
         let before = self.spent.input_bytes.fetch_add(content.len(), Ordering::Relaxed);
         if before.saturating_add(content.len()) > limit {
             return Err(self.limit("number of bytes read", limit));
         }
-        Ok(content.into_owned())
+        Ok(content)
     }
 
     /// What the caller has fetched for a remote entry.
@@ -76,7 +80,7 @@ impl<'a> Loader<'a> {
     }
 
     /// The content of an entry that is a URL of one file.
-    pub(super) fn remote_file(&self, entry: &str) -> Result<Option<Vec<u8>>, Error> {
+    pub(super) fn remote_file(&self, entry: &str) -> Result<Option<Cow<'a, [u8]>>, Error> {
         let Some(remote @ Remote::File { .. }) = Remote::parse(entry) else { return Ok(None) };
         let tree = self.fetched(entry, remote)?;
         let only = tree.files("")?.into_iter().next();
@@ -107,7 +111,7 @@ impl<'a> Loader<'a> {
     }
 
     /// A file, which has to lie in the kustomization's directory or below.
-    pub(super) fn file(&self, path: &str) -> Result<Vec<u8>, Error> {
+    pub(super) fn file(&self, path: &str) -> Result<Cow<'a, [u8]>, Error> {
         if !self.is_file(path) && Remote::parse(path).is_some() {
             return match self.remote_file(path)? {
                 Some(content) => Ok(content),
@@ -142,7 +146,9 @@ impl<'a> Loader<'a> {
         }
         let root = self.resolve(path)?;
         if !self.tree.is_directory(&root) {
-            return Err(self.error(format!("{path:?} is neither a file nor a directory")));
+            return Err(self.error(format!(
+                "resource not found: {path:?} is neither a file nor a directory; paths are relative to the kustomization's directory"
+            )));
         }
         if self.visited.iter().chain(std::iter::once(&self.root)).any(|visited| within(visited, &root)) {
             return Err(self.error(format!(
@@ -154,12 +160,18 @@ impl<'a> Loader<'a> {
         Ok(Self { root, visited, depth, ..self.clone() })
     }
 
-    /// The kustomization file of this directory and its name.
-    pub(super) fn kustomization(&self) -> Result<(Kustomization, &'static str), Error> {
+    /// The kustomization of this directory.
+    pub(super) fn kustomization(&self) -> Result<Kustomization, Error> {
         let limit = self.options.limits.kustomizations;
         if self.spent.kustomizations.fetch_add(1, Ordering::Relaxed) >= limit {
             return Err(self.limit("number of kustomizations read", limit));
         }
+        let path = join(&self.root, self.kustomization_file()?);
+        Kustomization::parse(&path, &self.read(&path)?)
+    }
+
+    /// The name of this directory's kustomization file.
+    pub(super) fn kustomization_file(&self) -> Result<&'static str, Error> {
         let mut found = KUSTOMIZATION_FILES.into_iter().filter(|name| self.tree.exists(&join(&self.root, name)));
         let Some(name) = found.next() else {
             return Err(self.error(format!(
@@ -170,8 +182,7 @@ impl<'a> Loader<'a> {
         if let Some(other) = found.next() {
             return Err(self.error(format!("there are two kustomization files, {name} and {other}; remove one")));
         }
-        let path = join(&self.root, name);
-        Ok((Kustomization::parse(&path, &self.read(&path)?)?, name))
+        Ok(name)
     }
 }
 
@@ -198,7 +209,7 @@ pub(super) fn resources(path: &str, content: &[u8]) -> Result<Vec<Resource>, Err
 pub(super) fn documents(path: &str, content: &[u8]) -> Result<Vec<Node>, Error> {
     let normalized;
     let mut content = content.strip_prefix(b"\xef\xbb\xbf").unwrap_or(content);
-    if content.windows(2).any(|pair| pair == b"\r\n") {
+    if memchr::memchr(b'\r', content).is_some() {
         normalized = replace_line_ends(content);
         content = &normalized;
     }
@@ -209,7 +220,10 @@ pub(super) fn documents(path: &str, content: &[u8]) -> Result<Vec<Node>, Error> 
             path: path.to_owned(),
             line: at,
             column: 1,
-            message: "a document separator is followed by something on its line".to_owned(),
+            message: format!(
+                "a document separator is followed by something on its line; put that on a line of its own{}",
+                line_of(content, at)
+            ),
         })?;
         let (text, skipped) = part;
         line += skipped;
@@ -217,7 +231,7 @@ pub(super) fn documents(path: &str, content: &[u8]) -> Result<Vec<Node>, Error> 
             if error.line > 0 {
                 error.line += line;
             }
-            yaml_error(path, &error)
+            yaml_error(path, content, &error)
         })?;
         line += text.iter().filter(|byte| **byte == b'\n').count() as u64;
         if !parsed.is_empty() {
@@ -243,9 +257,9 @@ fn replace_line_ends(content: &[u8]) -> Vec<u8> {
 fn split(content: &[u8]) -> Vec<Result<(&[u8], u64), u64>> {
     let mut parts = Vec::new();
     let (mut begin, mut at, mut lines) = (0, 0, 0);
-    while let Some(offset) = content.get(at..).and_then(|rest| rest.windows(4).position(|window| window == b"\n---")) {
+    while let Some(offset) = content.get(at..).and_then(|rest| memchr::memmem::find(rest, b"\n---")) {
         let start = at + offset;
-        let Some(length) = content.get(start + 1..).and_then(|rest| rest.iter().position(|byte| *byte == b'\n')) else {
+        let Some(length) = content.get(start + 1..).and_then(|rest| memchr::memchr(b'\n', rest)) else {
             break;
         };
         let end = start + 1 + length + 1;

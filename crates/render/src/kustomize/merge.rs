@@ -147,40 +147,68 @@ fn merge_fields(
     schema_at: Option<TypeId>,
     schema: &Schema,
 ) -> Result<(), String> {
-    let mut names: Vec<Box<str>> = dest.entries().iter().map(|(key, _)| key.value.clone()).collect();
-    for (key, _) in patch.map(Node::entries).unwrap_or_default() {
-        if dest.get(&key.value).is_none() {
-            names.push(key.value.clone());
-        }
-    }
-    names.sort();
+    let theirs = patch.map(Node::entries).unwrap_or_default();
+    clear_nulls(dest, theirs, schema_at, schema)?;
+    let mut names: Vec<&str> = theirs.iter().map(|(key, _)| &*key.value).collect();
+    names.sort_unstable();
     for name in names {
-        let theirs = patch.and_then(|patch| patch.get(&name));
-        let field_schema = schema_at.and_then(|at| schema.field(at, &name));
-        // Nothing of the patch here: only nulls below have to be looked at.
-        let outcome = walk(dest.get_mut(&name), theirs, field_schema, schema).map_err(|error| prefix(&name, error))?;
+        let theirs = patch.and_then(|patch| patch.get(name));
+        let field_schema = schema_at.and_then(|at| schema.field(at, name));
+        let outcome = walk(dest.get_mut(name), theirs, field_schema, schema).map_err(|error| prefix(name, error))?;
         match outcome {
             Outcome::Keep => {}
             Outcome::Clear => {
-                dest.remove(&name);
+                dest.remove(name);
             }
             Outcome::Use(value) if value.is_null() => {
-                dest.remove(&name);
+                dest.remove(name);
             }
             Outcome::Use(value) => {
-                let style = patch.into_iter().flat_map(|patch| patch.entries()).find(|(key, _)| key.value == name);
-                match dest.get_mut(&name) {
+                let style = patch.into_iter().flat_map(|patch| patch.entries()).find(|(key, _)| &*key.value == name);
+                match dest.get_mut(name) {
                     Some(slot) => *slot = value,
                     None => {
                         if let Node::Map(entries) = dest {
                             let key = style
-                                .map_or_else(|| new_key(&name), |(key, _)| Scalar { tag: new_tag(key), ..key.clone() });
+                                .map_or_else(|| new_key(name), |(key, _)| Scalar { tag: new_tag(key), ..key.clone() });
                             entries.push((key, value));
                         }
                     }
                 }
             }
         }
+    }
+    Ok(())
+}
+
+/// Fields of which the patch says nothing: only the nulls in them go away.
+fn clear_nulls(
+    dest: &mut Node,
+    theirs: &[(Scalar, Node)],
+    schema_at: Option<TypeId>,
+    schema: &Schema,
+) -> Result<(), String> {
+    let Node::Map(entries) = dest else { return Ok(()) };
+    let mut gone = false;
+    for (key, value) in entries.iter_mut() {
+        if theirs.iter().any(|(other, _)| other.value == key.value)
+            || matches!(value, Node::Scalar(_)) && !value.is_null()
+        {
+            continue;
+        }
+        let field_schema = schema_at.and_then(|at| schema.field(at, &key.value));
+        match walk(Some(&mut *value), None, field_schema, schema).map_err(|error| prefix(&key.value, error))? {
+            Outcome::Keep => {}
+            Outcome::Use(new) if !new.is_null() => *value = new,
+            // Marked here, taken out below.
+            Outcome::Clear | Outcome::Use(_) => {
+                *value = Node::null();
+                gone = true;
+            }
+        }
+    }
+    if gone {
+        entries.retain(|(key, value)| !value.is_null() || theirs.iter().any(|(other, _)| other.value == key.value));
     }
     Ok(())
 }
@@ -278,6 +306,17 @@ fn merge_elements(
     schema: &Schema,
 ) -> Result<(), String> {
     let theirs = patch.map(Node::items).unwrap_or_default();
+    if theirs.is_empty() && has_distinct_keys(dest.items(), keys) {
+        // The usual list that the patch does not mention; the long way would give the same.
+        let Node::List(own) = dest else { return Ok(()) };
+        return own.iter_mut().try_for_each(|element| walk(Some(element), None, elements, schema).map(drop));
+    }
+    if has_distinct_keys(dest.items(), keys)
+        && has_distinct_keys(theirs, keys)
+        && theirs.iter().all(|element| element.get("$patch").is_none())
+    {
+        return merge_distinct(dest, theirs, keys, elements, schema);
+    }
     let mut tuples: Vec<Vec<String>> = Vec::new();
     let mut seen = std::collections::HashSet::new();
     for element in theirs.iter().chain(dest.items()) {
@@ -330,6 +369,62 @@ fn merge_elements(
     }
     *own = added;
     Ok(())
+}
+
+/// Lists in which every element has its own keys, on both sides. With one key the elements of the patch come first, with
+/// several only those that are new.
+fn merge_distinct(
+    dest: &mut Node,
+    theirs: &[Node],
+    keys: &[String],
+    elements: Option<TypeId>,
+    schema: &Schema,
+) -> Result<(), String> {
+    let Node::List(list) = dest else { return Ok(()) };
+    let mut own: Vec<Option<Node>> = std::mem::take(list).into_iter().map(Some).collect();
+    for patch in theirs {
+        let is_same = |element: &Option<Node>| element.as_ref().is_some_and(|element| same_keys(element, patch, keys));
+        match own.iter_mut().find(|element| is_same(element)) {
+            None => {
+                if let Outcome::Use(added) = walk(None, Some(patch), elements, schema)? {
+                    list.push(added);
+                }
+            }
+            Some(element) => {
+                if let Some(element) = element {
+                    walk(Some(element), Some(patch), elements, schema)?;
+                }
+                if keys.len() == 1 {
+                    list.extend(element.take());
+                }
+            }
+        }
+    }
+    for mut element in own.into_iter().flatten() {
+        if keys.len() == 1 || !theirs.iter().any(|patch| same_keys(&element, patch, keys)) {
+            walk(Some(&mut element), None, elements, schema)?;
+        }
+        list.push(element);
+    }
+    Ok(())
+}
+
+fn same_keys(a: &Node, b: &Node, keys: &[String]) -> bool {
+    keys.iter().all(|key| a.get(key).and_then(Node::text) == b.get(key).and_then(Node::text))
+}
+
+/// Whether every element is a mapping with every key, and no two have the same.
+fn has_distinct_keys(elements: &[Node], keys: &[String]) -> bool {
+    const MOST: usize = 16;
+    let key = |element: &Node, key: &String| {
+        element.get(key).filter(|value| !value.is_null()).and_then(Node::text).is_some_and(|text| !text.is_empty())
+    };
+    let same =
+        |a: &Node, b: &Node| keys.iter().all(|key| a.get(key).and_then(Node::text) == b.get(key).and_then(Node::text));
+    !keys.is_empty()
+        && elements.len() <= MOST
+        && elements.iter().all(|element| keys.iter().all(|name| key(element, name)))
+        && elements.iter().enumerate().all(|(index, a)| !elements.iter().skip(index + 1).any(|b| same_keys(a, b, keys)))
 }
 
 /// An element that says less than another, and nothing else, is the same.

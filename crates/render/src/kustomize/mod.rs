@@ -66,7 +66,7 @@ impl Build {
 /// Nothing is fetched ([`Error::Remote`] names what is missing) and nothing is run (plugins are refused by name).
 pub fn build(tree: &dyn Tree, directory: &str, options: &Options<'_>) -> Result<Build, Error> {
     let loader = Loader::new(tree, directory, *options)?;
-    let (mut kustomization, _) = loader.kustomization()?;
+    let mut kustomization = loader.kustomization()?;
     if let Some(overrides) = options.overrides {
         kustomization.add(&loader, overrides).map_err(|error| loader.error(error))?;
     }
@@ -83,7 +83,7 @@ pub fn build(tree: &dyn Tree, directory: &str, options: &Options<'_>) -> Result<
         if !build.text.is_empty() {
             build.text.extend_from_slice(b"---\n");
         }
-        build.text.extend_from_slice(&goyaml::emit(&value, EmitStyle::V2));
+        goyaml::emit_onto(&mut build.text, &value, EmitStyle::V2);
         build.objects.push(value);
         if build.text.len() > options.limits.output_bytes {
             return Err(Error::Limit {
@@ -108,12 +108,16 @@ fn finish(
     if has("managedByLabel") {
         // A release build of the original writes its version here; the recorded one has none.
         let label = vec![("app.kubernetes.io/managed-by".to_owned(), "kustomize-(devel)".to_owned())];
-        let action = Action::Labels(label, vec![field_spec::FieldSpec::new("metadata/labels", true)]);
+        let action = Action::Labels(label, vec![field_spec::FieldSpec::new("metadata/labels", true)].into());
         Transformer::new(action)
             .apply(&mut resources, &schema::Schema::built_in())
             .map_err(|error| loader.error(error))?;
     }
+    let (origins, transformations) = (has("originAnnotations"), has("transformerAnnotations"));
     for resource in &mut resources {
+        if !origins && !transformations && resource.node.at(&["metadata", "annotations"]).is_none() {
+            continue;
+        }
         let mut annotations = resource.words("annotations");
         annotations.retain(|(key, _)| !is_internal(key));
         let mut set = |key: &str, text: Option<&str>, wanted: bool| {
@@ -125,12 +129,8 @@ fn finish(
                 annotations.push((key.to_owned(), text.to_owned()));
             }
         };
-        set("config.kubernetes.io/origin", resource.origin.as_deref(), has("originAnnotations"));
-        set(
-            "alpha.config.kubernetes.io/transformations",
-            Some(&resource.transformations),
-            has("transformerAnnotations"),
-        );
+        set("config.kubernetes.io/origin", resource.origin.as_deref(), origins);
+        set("alpha.config.kubernetes.io/transformations", Some(&resource.transformations), transformations);
         resource.set_words("annotations", annotations);
     }
     Ok(resources)

@@ -24,8 +24,8 @@ pub(super) fn fix_references(resources: &mut [Resource], specs: &Specs) -> Resul
             let current = resource.id();
             Candidate {
                 cluster_scoped: current.gvk.is_cluster_scoped(),
-                original_namespace: resource.original_id().namespace,
-                current,
+                original_namespace: resource.original_id().namespace.to_owned(),
+                current: current.into_owned(),
             }
         })
         .collect();
@@ -51,26 +51,29 @@ pub(super) fn fix_references(resources: &mut [Resource], specs: &Specs) -> Resul
             (gvk, reference.field_specs.as_slice())
         })
         .collect();
+    let originals: Vec<Gvk> = resources.iter().map(|resource| resource.original_id().gvk.into_owned()).collect();
+    let mut known: HashMap<(Gvk<&str>, Gvk<&str>), Vec<(&Gvk, &FieldSpec)>> = HashMap::new();
+    let namespaces = Namespaces::new(&candidates);
     for index in 0..resources.len() {
-        let Some(referrer) = resources.get_mut(index) else { continue };
-        let original = referrer.original_id().gvk;
-        let current = referrer.gvk();
-        let wanted: Vec<(&Gvk, &FieldSpec)> = targets
-            .iter()
-            .flat_map(|(target, specs)| specs.iter().map(move |spec| (target, spec)))
-            .filter(|(_, spec)| spec.selects(&original) && spec.selects(&current))
-            .collect();
+        let (Some(original), Some(candidate)) = (originals.get(index), candidates.get(index)) else { continue };
+        let (original, current) = (original.borrowed(), candidate.current.gvk.borrowed());
+        let wanted = known.entry((original, current)).or_insert_with(|| {
+            let all = targets.iter().flat_map(|(target, specs)| specs.iter().map(move |spec| (target, spec)));
+            all.filter(|(_, spec)| spec.selects(&original) && spec.selects(&current)).collect()
+        });
         if wanted.is_empty() {
             continue;
         }
+        let Some(referrer) = resources.get_mut(index) else { continue };
         let mut node = std::mem::take(&mut referrer.node);
         let subjects = subject_namespaces(&node);
         let role = role_of(&node);
         let mut result = Ok(());
-        for (target, spec) in wanted {
+        for (target, spec) in wanted.iter().copied() {
             let search = Search {
                 resources,
                 candidates: &candidates,
+                namespaces: &namespaces,
                 by_name: &by_name,
                 referrer: index,
                 target,
@@ -114,9 +117,40 @@ fn role_of(node: &Node) -> Option<Gvk> {
     Some(Gvk { group: text("apiGroup"), version: String::new(), kind: text("kind") })
 }
 
+/// One object for each way in which objects belong to a namespace, by the namespace that they had first or have now.
+struct Namespaces<'a> {
+    original: HashMap<&'a str, Vec<usize>>,
+    current: HashMap<&'a str, Vec<usize>>,
+}
+
+// === impl Namespaces ===
+
+impl<'a> Namespaces<'a> {
+    fn new(candidates: &'a [Candidate]) -> Self {
+        let mut found = Self { original: HashMap::new(), current: HashMap::new() };
+        let mut seen = HashSet::new();
+        for (index, candidate) in candidates.iter().enumerate() {
+            let (original, current) = (&candidate.original_namespace, &candidate.current.namespace);
+            // Whether an object can be named depends on nothing else of it.
+            if seen.insert((original, current, candidate.cluster_scoped)) {
+                found.original.entry(effective(candidate, original)).or_default().push(index);
+                found.current.entry(effective(candidate, current)).or_default().push(index);
+            }
+        }
+        found
+    }
+
+    fn examples(&self, namespace: &str, current: bool) -> &[usize] {
+        let map = if current { &self.current } else { &self.original };
+        map.get(namespace).map(Vec::as_slice).unwrap_or_default()
+    }
+}
+
 struct Search<'a> {
     resources: &'a [Resource],
     candidates: &'a [Candidate],
+    /// Where there are objects.
+    namespaces: &'a Namespaces<'a>,
     by_name: &'a HashMap<String, Vec<usize>>,
     referrer: usize,
     target: &'a Gvk,
@@ -182,8 +216,8 @@ impl Search<'_> {
                     let text = if current { &candidate.current.namespace } else { &candidate.original_namespace };
                     effective(candidate, text) == if namespace.is_empty() { "default" } else { namespace }
                 };
-                let any = (0..self.candidates.len())
-                    .any(|index| self.is_in_reach(index) && self.candidates.get(index).is_some_and(of));
+                let wanted = if namespace.is_empty() { "default" } else { namespace };
+                let any = self.namespaces.examples(wanted, current).iter().any(|index| self.is_in_reach(*index));
                 any.then(|| {
                     found
                         .iter()

@@ -19,7 +19,7 @@ fn convert(node: &Node, top: bool) -> Result<Value, String> {
             for (key, value) in entries {
                 let is_word = match key.tag {
                     Tag::Str => true,
-                    Tag::Empty => goyaml::resolve_scalar(&key.value, Dialect::V3).0 == Tag::Str,
+                    Tag::Empty => goyaml::is_string(&key.value, Dialect::V3),
                     _ => false,
                 };
                 if !is_word && !top {

@@ -1,6 +1,6 @@
 //! Built-in generators and transformers that are configured by files of their own.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use serde::{Deserialize, de::DeserializeOwned};
 
@@ -32,7 +32,7 @@ pub(super) fn load(
             found.extend(loader::resources(field, entry.as_bytes())?);
         } else {
             let directory = loader.directory(entry)?;
-            let (kustomization, _) = directory.kustomization()?;
+            let kustomization = directory.kustomization()?;
             let mut below = Accumulator::default();
             below.accumulate(&directory, kustomization, build_metadata)?;
             found.extend(below.finish(&directory)?);
@@ -117,9 +117,9 @@ pub(super) fn generator(loader: &Loader<'_>, resource: &Resource) -> Result<Reso
 }
 
 /// A transformer.
-pub(super) fn transformer(loader: &Loader<'_>, resource: &Resource) -> Result<Transformer, Error> {
+pub(super) fn transformer(loader: &Loader<'_>, resource: &Resource) -> Result<Transformer<'static>, Error> {
     let config: Config = read(loader, resource)?;
-    let specs = config.field_specs;
+    let specs = Cow::from(config.field_specs);
     let words = |words: BTreeMap<String, String>| words.into_iter().collect::<Vec<_>>();
     if matches!(resource.kind(), "PrefixTransformer" | "SuffixTransformer") && specs.is_empty() {
         return Err(loader.error(format!("{} {} has no fieldSpecs", resource.kind(), resource.name())));

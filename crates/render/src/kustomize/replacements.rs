@@ -21,9 +21,9 @@ pub(super) fn replace(resources: &mut [Resource], replacement: &ReplacementField
     replacement.targets.iter().try_for_each(|target| apply(resources, &value, target))
 }
 
-fn selector_id(selector: &Selector) -> Id {
-    let gvk = Gvk { group: selector.group.clone(), version: selector.version.clone(), kind: selector.kind.clone() };
-    Id { gvk, name: selector.name.clone(), namespace: selector.namespace.clone() }
+fn selector_id(selector: &Selector) -> Id<&str> {
+    let gvk = Gvk { group: selector.group.as_str(), version: &selector.version, kind: &selector.kind };
+    Id { gvk, name: &selector.name, namespace: &selector.namespace }
 }
 
 fn source_value(resources: &[Resource], source: &ReplacementSource) -> Result<Node, String> {
@@ -70,17 +70,18 @@ fn apply(resources: &mut [Resource], value: &Node, target: &ReplacementTarget) -
     let wanted = selector_id(select);
     let default = [DEFAULT_PATH.to_owned()];
     let paths = if target.field_paths.is_empty() { &default[..] } else { &target.field_paths };
+    let paths: Vec<(&str, Vec<Step>)> =
+        paths.iter().map(|path| (path.as_str(), split_field_path(path).into_iter().map(Step::new).collect())).collect();
     for resource in resources {
-        let ids: Vec<Id> = resource.ids().collect();
-        if !ids.iter().any(|id| id.is_selected_by(&wanted)) || !fits_words(resource, select)? {
+        if !resource.ids().any(|id| id.is_selected_by(&wanted)) || !fits_words(resource, select)? {
             continue;
         }
-        if rejected(resource, &ids, &target.reject)? {
+        if rejected(resource, &target.reject)? {
             continue;
         }
-        for path in paths {
-            set(resource, path, value, target.options.as_ref())
-                .map_err(|error| format!("{}: {error}", ids.last().map(Id::describe).unwrap_or_default()))?;
+        for (path, steps) in &paths {
+            set(resource, path, steps, value, target.options.as_ref())
+                .map_err(|error| format!("{}: {error}", resource.id().describe()))?;
         }
     }
     Ok(())
@@ -91,10 +92,10 @@ fn fits_words(resource: &Resource, selector: &Selector) -> Result<bool, String> 
         && matches_labels(&resource.words("annotations"), &selector.annotation_selector)?)
 }
 
-fn rejected(resource: &Resource, ids: &[Id], reject: &[Selector]) -> Result<bool, String> {
+fn rejected(resource: &Resource, reject: &[Selector]) -> Result<bool, String> {
     for selector in reject {
         let wanted = selector_id(selector);
-        if wanted != Id::default() && ids.iter().any(|id| id.is_selected_by(&wanted)) {
+        if wanted != Id::default() && resource.ids().any(|id| id.is_selected_by(&wanted)) {
             return Ok(true);
         }
         let has_words = !selector.label_selector.is_empty() || !selector.annotation_selector.is_empty();
@@ -105,11 +106,16 @@ fn rejected(resource: &Resource, ids: &[Id], reject: &[Selector]) -> Result<bool
     Ok(false)
 }
 
-fn set(resource: &mut Resource, path: &str, value: &Node, options: Option<&FieldOptions>) -> Result<(), String> {
+fn set(
+    resource: &mut Resource,
+    path: &str,
+    steps: &[Step],
+    value: &Node,
+    options: Option<&FieldOptions>,
+) -> Result<(), String> {
     let create = options.is_some_and(|options| options.create).then_some(value);
     let mut count = 0;
-    let parts = split_field_path(path);
-    visit(&mut resource.node, &parts, create, &mut |found| {
+    visit(&mut resource.node, steps, create, &mut |found| {
         count += 1;
         write(found, value, options)
     })?;
@@ -198,9 +204,36 @@ pub(super) fn look_up<'a>(node: &'a Node, path: &[String]) -> Option<&'a Node> {
     look_up(next, rest)
 }
 
+/// An element of a path that is written to.
+struct Step {
+    text: String,
+    /// Of `[name=pattern]`.
+    matching: Option<Matching>,
+}
+
+struct Matching {
+    name: String,
+    pattern: String,
+    /// `None`: the pattern is malformed, which is an error only where it is used.
+    expression: Option<Regex>,
+}
+
+// === impl Step ===
+
+impl Step {
+    fn new(text: String) -> Self {
+        let matching = list_match(&text).map(|(name, pattern)| Matching {
+            name: name.to_owned(),
+            pattern: pattern.to_owned(),
+            expression: Regex::new(pattern).ok(),
+        });
+        Self { text, matching }
+    }
+}
+
 /// What to create for the part of a path that comes next.
-fn empty_for(rest: &[String], leaf: &Node) -> Node {
-    match (rest.first(), leaf) {
+fn empty_for(rest: &[Step], leaf: &Node) -> Node {
+    match (rest.first().map(|step| &step.text), leaf) {
         (Some(next), _) if list_match(next).is_some() || next.parse::<usize>().is_ok() => Node::List(Vec::new()),
         (Some(_), _) | (None, Node::Map(_)) => Node::map(),
         (None, Node::List(_)) => Node::List(Vec::new()),
@@ -211,14 +244,15 @@ fn empty_for(rest: &[String], leaf: &Node) -> Node {
 /// Calls `set` for every place that a path leads to; with `create`, missing ones are made for such a value.
 fn visit(
     node: &mut Node,
-    path: &[String],
+    path: &[Step],
     create: Option<&Node>,
     set: &mut dyn FnMut(&mut Node) -> Result<(), String>,
 ) -> Result<(), String> {
-    let Some((first, rest)) = path.split_first() else { return set(node) };
-    if let Some((name, pattern)) = list_match(first) {
-        return visit_matching(node, name, pattern, rest, create, set);
+    let Some((step, rest)) = path.split_first() else { return set(node) };
+    if let Some(matching) = &step.matching {
+        return visit_matching(node, matching, rest, create, set);
     }
+    let first = step.text.as_str();
     match node {
         Node::List(items) if first == "*" => items.iter_mut().try_for_each(|item| visit(item, rest, create, set)),
         Node::List(items) => {
@@ -251,16 +285,16 @@ fn visit(
 
 fn visit_matching(
     node: &mut Node,
-    name: &str,
-    pattern: &str,
-    rest: &[String],
+    matching: &Matching,
+    rest: &[Step],
     create: Option<&Node>,
     set: &mut dyn FnMut(&mut Node) -> Result<(), String>,
 ) -> Result<(), String> {
+    let Matching { name, pattern, expression } = matching;
     let Node::List(items) = node else {
         return Err(format!("[{name}={pattern}] is looked for in something that is no list"));
     };
-    let expression = Regex::new(pattern).map_err(|_| format!("{pattern:?} is no valid regular expression"))?;
+    let expression = expression.as_ref().ok_or_else(|| format!("{pattern:?} is no valid regular expression"))?;
     let is_match = |item: &Node| {
         let text = if name.is_empty() { item.text() } else { item.get(name).and_then(Node::text) };
         text.is_some_and(|text| expression.is_match(text.trim()))

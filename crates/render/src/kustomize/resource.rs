@@ -4,20 +4,20 @@ use std::{collections::HashSet, sync::LazyLock};
 
 use crate::goyaml::{Node, Scalar, Tag};
 
-/// Group, version and kind.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(super) struct Gvk {
-    pub(super) group: String,
-    pub(super) version: String,
-    pub(super) kind: String,
+/// Group, version and kind; borrowed from an object or owned.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Gvk<S = String> {
+    pub(super) group: S,
+    pub(super) version: S,
+    pub(super) kind: S,
 }
 
-/// What an object is called.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(super) struct Id {
-    pub(super) gvk: Gvk,
-    pub(super) name: String,
-    pub(super) namespace: String,
+/// What an object is called; borrowed from the object or owned.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Id<S = String> {
+    pub(super) gvk: Gvk<S>,
+    pub(super) name: S,
+    pub(super) namespace: S,
 }
 
 /// What a generator does with an object that exists already.
@@ -47,77 +47,101 @@ pub(super) struct Resource {
     pub(super) transformations: String,
 }
 
-static CLUSTER_SCOPED: LazyLock<HashSet<(&str, &str)>> = LazyLock::new(|| {
+/// Group, version and kind of what has no namespace.
+static CLUSTER_SCOPED: LazyLock<HashSet<Gvk<&str>>> = LazyLock::new(|| {
     include_str!("data/cluster-scoped.tsv")
         .lines()
         .filter(|line| !line.starts_with('#'))
         .filter_map(|line| line.split_once('\t'))
+        .map(|(api_version, kind)| Gvk::parse(api_version, kind))
         .collect()
 });
 
 // === impl Gvk ===
 
-impl Gvk {
-    pub(super) fn new(api_version: &str, kind: &str) -> Self {
+impl<'a> Gvk<&'a str> {
+    pub(super) fn parse(api_version: &'a str, kind: &'a str) -> Self {
         let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-        Self { group: group.to_owned(), version: version.to_owned(), kind: kind.to_owned() }
+        Self { group, version, kind }
     }
 
-    pub(super) fn api_version(&self) -> String {
-        if self.group.is_empty() { self.version.clone() } else { format!("{}/{}", self.group, self.version) }
+    pub(super) fn into_owned(self) -> Gvk {
+        Gvk { group: self.group.to_owned(), version: self.version.to_owned(), kind: self.kind.to_owned() }
+    }
+}
+
+impl<S: AsRef<str>> Gvk<S> {
+    pub(super) fn borrowed(&self) -> Gvk<&str> {
+        Gvk { group: self.group.as_ref(), version: self.version.as_ref(), kind: self.kind.as_ref() }
     }
 
     pub(super) fn is_cluster_scoped(&self) -> bool {
-        CLUSTER_SCOPED.contains(&(self.api_version().as_str(), self.kind.as_str()))
+        CLUSTER_SCOPED.contains(&self.borrowed())
     }
 
     /// Whether every part that the selector names is this one's.
-    pub(super) fn is_selected(&self, selector: &Gvk) -> bool {
-        let fits = |wanted: &str, own: &str| wanted.is_empty() || wanted == own;
-        fits(&selector.group, &self.group) && fits(&selector.version, &self.version) && fits(&selector.kind, &self.kind)
+    pub(super) fn is_selected<T: AsRef<str>>(&self, selector: &Gvk<T>) -> bool {
+        let (own, wanted) = (self.borrowed(), selector.borrowed());
+        fits(wanted.group, own.group) && fits(wanted.version, own.version) && fits(wanted.kind, own.kind)
     }
+}
+
+/// Whether a part of a selector means a word; no part means every word.
+fn fits(wanted: &str, own: &str) -> bool {
+    wanted.is_empty() || wanted == own
 }
 
 // === impl Id ===
 
-impl Id {
+impl Id<&str> {
+    pub(super) fn into_owned(self) -> Id {
+        Id { gvk: self.gvk.into_owned(), name: self.name.to_owned(), namespace: self.namespace.to_owned() }
+    }
+}
+
+impl<S: AsRef<str>> Id<S> {
+    pub(super) fn borrowed(&self) -> Id<&str> {
+        Id { gvk: self.gvk.borrowed(), name: self.name.as_ref(), namespace: self.namespace.as_ref() }
+    }
+
     pub(super) fn effective_namespace(&self) -> &str {
         if self.gvk.is_cluster_scoped() {
             "_non_namespaceable_"
-        } else if self.namespace.is_empty() {
+        } else if self.namespace.as_ref().is_empty() {
             "default"
         } else {
-            &self.namespace
+            self.namespace.as_ref()
         }
     }
 
-    pub(super) fn same_namespace(&self, other: &Self) -> bool {
-        self.namespace == other.namespace && self.gvk.is_cluster_scoped() == other.gvk.is_cluster_scoped()
+    pub(super) fn same_namespace<T: AsRef<str>>(&self, other: &Id<T>) -> bool {
+        self.namespace.as_ref() == other.namespace.as_ref()
+            && self.gvk.is_cluster_scoped() == other.gvk.is_cluster_scoped()
             || self.effective_namespace() == other.effective_namespace()
     }
 
     /// Whether both mean the same object; no namespace is `default`.
-    pub(super) fn matches(&self, other: &Self) -> bool {
-        self.name == other.name && self.gvk == other.gvk && self.same_namespace(other)
+    pub(super) fn matches<T: AsRef<str>>(&self, other: &Id<T>) -> bool {
+        let (own, theirs) = (self.borrowed(), other.borrowed());
+        own.name == theirs.name && own.gvk == theirs.gvk && own.same_namespace(&theirs)
     }
 
     /// Whether every part that the selector names is this one's.
-    pub(super) fn is_selected_by(&self, selector: &Self) -> bool {
-        let fits = |wanted: &str, own: &str| wanted.is_empty() || wanted == own;
-        fits(&selector.namespace, &self.namespace)
-            && fits(&selector.name, &self.name)
-            && self.gvk.is_selected(&selector.gvk)
+    pub(super) fn is_selected_by<T: AsRef<str>>(&self, selector: &Id<T>) -> bool {
+        let (own, wanted) = (self.borrowed(), selector.borrowed());
+        fits(wanted.namespace, own.namespace) && fits(wanted.name, own.name) && own.gvk.is_selected(&wanted.gvk)
     }
 
     /// The same for every id that [`Self::matches`] this one.
-    pub(super) fn key(&self) -> Self {
-        Self { namespace: self.effective_namespace().to_owned(), ..self.clone() }
+    pub(super) fn key(&self) -> Id<&str> {
+        Id { namespace: self.effective_namespace(), ..self.borrowed() }
     }
 
     /// For messages.
     pub(super) fn describe(&self) -> String {
-        let namespace = if self.namespace.is_empty() { String::new() } else { format!("{}/", self.namespace) };
-        format!("{} {namespace}{}", self.gvk.kind, self.name)
+        let id = self.borrowed();
+        let namespace = if id.namespace.is_empty() { String::new() } else { format!("{}/", id.namespace) };
+        format!("{} {namespace}{}", id.gvk.kind, id.name)
     }
 }
 
@@ -148,21 +172,23 @@ impl Resource {
         self.text(&["apiVersion"])
     }
 
-    pub(super) fn gvk(&self) -> Gvk {
-        Gvk::new(self.api_version(), self.kind())
+    pub(super) fn gvk(&self) -> Gvk<&str> {
+        Gvk::parse(self.api_version(), self.kind())
     }
 
-    pub(super) fn id(&self) -> Id {
-        Id { gvk: self.gvk(), name: self.name().to_owned(), namespace: self.namespace().to_owned() }
+    pub(super) fn id(&self) -> Id<&str> {
+        let metadata = self.node.get("metadata");
+        let text = |field: &str| metadata.and_then(|map| map.get(field)).and_then(Node::text).unwrap_or_default();
+        Id { gvk: self.gvk(), name: text("name"), namespace: text("namespace") }
     }
 
-    pub(super) fn original_id(&self) -> Id {
-        self.previous.first().cloned().unwrap_or_else(|| self.id())
+    pub(super) fn original_id(&self) -> Id<&str> {
+        self.previous.first().map_or_else(|| self.id(), Id::borrowed)
     }
 
     /// Every id that it has or had, the current one last.
-    pub(super) fn ids(&self) -> impl Iterator<Item = Id> {
-        self.previous.iter().cloned().chain(std::iter::once(self.id()))
+    pub(super) fn ids(&self) -> impl Iterator<Item = Id<&str>> {
+        self.previous.iter().map(Id::borrowed).chain(std::iter::once(self.id()))
     }
 
     /// Cheap first test for [`Self::ids`].
@@ -172,7 +198,8 @@ impl Resource {
 
     pub(super) fn store_previous_id(&mut self) {
         let id = self.id();
-        if self.previous.last() != Some(&id) {
+        if self.previous.last().map(Id::borrowed) != Some(id) {
+            let id = id.into_owned();
             self.previous.push(id);
         }
     }

@@ -10,8 +10,8 @@ use serde_json::Value;
 /// The merge keys of an OpenAPI document.
 #[derive(Debug, Default)]
 pub(super) struct Schema {
-    /// apiVersion and kind to a type.
-    kinds: HashMap<(String, String), usize>,
+    /// apiVersion, then kind, to a type.
+    kinds: HashMap<String, HashMap<String, usize>>,
     types: Vec<Type>,
 }
 
@@ -53,7 +53,7 @@ impl Schema {
             match columns.as_slice() {
                 ["kind", api_version, kind, name] => {
                     let id = schema.named(&mut names, name);
-                    schema.kinds.insert(((*api_version).to_owned(), (*kind).to_owned()), id);
+                    schema.add_kind((*api_version).to_owned(), kind, id);
                 }
                 ["field", owner, field, shape, child, keys] => {
                     let child = (*child != "-").then(|| schema.named(&mut names, child));
@@ -90,6 +90,10 @@ impl Schema {
         self.types.len() - 1
     }
 
+    fn add_kind(&mut self, api_version: String, kind: &str, id: usize) {
+        self.kinds.entry(api_version).or_default().insert(kind.to_owned(), id);
+    }
+
     fn named<'a>(&mut self, names: &mut HashMap<&'a str, usize>, name: &'a str) -> usize {
         *names.entry(name).or_insert_with(|| {
             self.types.push(Type::default());
@@ -121,7 +125,7 @@ impl Schema {
                 let (group, version) = (part("group"), part("version"));
                 let api_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
                 if let Some(&id) = names.get(name.as_str()) {
-                    schema.kinds.insert((api_version, part("kind").to_owned()), id);
+                    schema.add_kind(api_version, part("kind"), id);
                 }
             }
         }
@@ -160,7 +164,7 @@ impl Schema {
     }
 
     pub(super) fn of_kind(&self, api_version: &str, kind: &str) -> Option<TypeId> {
-        self.kinds.get(&(api_version.to_owned(), kind.to_owned())).copied()
+        self.kinds.get(api_version)?.get(kind).copied()
     }
 
     pub(super) fn field(&self, of: TypeId, name: &str) -> Option<TypeId> {

@@ -4,28 +4,53 @@ use regex::Regex;
 
 use super::{kustomization::Selector, resource::Resource};
 
+/// A part of a selector.
+enum Pattern<'a> {
+    Any,
+    /// Nothing in it has a meaning in regular expressions: compiling one costs as much as patching an object.
+    Word(&'a str),
+    Expression(Box<Regex>),
+}
+
+// === impl Pattern ===
+
+impl<'a> Pattern<'a> {
+    fn new(pattern: &'a str) -> Result<Self, String> {
+        if pattern.is_empty() {
+            return Ok(Self::Any);
+        }
+        if pattern.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'/')) {
+            return Ok(Self::Word(pattern));
+        }
+        Regex::new(&format!("^(?:{pattern})$"))
+            .map(|expression| Self::Expression(Box::new(expression)))
+            .map_err(|_| format!("target: {pattern:?} is no valid regular expression"))
+    }
+
+    fn fits(&self, text: &str) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Word(word) => *word == text,
+            Self::Expression(expression) => expression.is_match(text),
+        }
+    }
+}
+
 /// The objects that a selector means, as indices. Patterns are anchored regular expressions.
 pub(super) fn select(resources: &[Resource], selector: &Selector) -> Result<Vec<usize>, String> {
-    let expression = |pattern: &str| -> Result<Option<Regex>, String> {
-        if pattern.is_empty() {
-            return Ok(None);
-        }
-        let anchored = Regex::new(&format!("^(?:{pattern})$"));
-        anchored.map(Some).map_err(|_| format!("target: {pattern:?} is no valid regular expression"))
-    };
     let (group, version, kind) =
-        (expression(&selector.group)?, expression(&selector.version)?, expression(&selector.kind)?);
-    let (name, namespace) = (expression(&selector.name)?, expression(&selector.namespace)?);
-    let fits =
-        |expression: &Option<Regex>, text: &str| expression.as_ref().is_none_or(|expression| expression.is_match(text));
+        (Pattern::new(&selector.group)?, Pattern::new(&selector.version)?, Pattern::new(&selector.kind)?);
+    let (name, namespace) = (Pattern::new(&selector.name)?, Pattern::new(&selector.namespace)?);
     let mut found = Vec::new();
     for (index, resource) in resources.iter().enumerate() {
         let (current, original) = (resource.id(), resource.original_id());
-        let selected = fits(&kind, &current.gvk.kind)
-            && fits(&group, &current.gvk.group)
-            && fits(&version, &current.gvk.version)
-            && (fits(&name, &original.name) || fits(&name, &current.name))
-            && (fits(&namespace, original.effective_namespace()) || fits(&namespace, current.effective_namespace()))
+        let selected = kind.fits(current.gvk.kind)
+            && group.fits(current.gvk.group)
+            && version.fits(current.gvk.version)
+            && (name.fits(original.name) || name.fits(current.name))
+            && (matches!(namespace, Pattern::Any)
+                || namespace.fits(original.effective_namespace())
+                || namespace.fits(current.effective_namespace()))
             && (selector.label_selector.is_empty()
                 || matches_labels(&resource.words("labels"), &selector.label_selector)?)
             && (selector.annotation_selector.is_empty()

@@ -2,7 +2,10 @@
 
 use std::collections::HashMap;
 
-use super::{kustomization::SortOptions, resource::Resource};
+use super::{
+    kustomization::SortOptions,
+    resource::{Id, Resource},
+};
 
 const FIRST: [&str; 22] = [
     "Namespace",
@@ -30,6 +33,10 @@ const FIRST: [&str; 22] = [
 ];
 
 const LAST: [&str; 2] = ["MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"];
+
+fn or<'a>(text: &'a str, absent: &'a str) -> &'a str {
+    if text.is_empty() { absent } else { text }
+}
 
 /// Orders objects as the options say; without any in the legacy order.
 pub(super) fn sort(resources: &mut [Resource], options: Option<&SortOptions>) -> Result<(), String> {
@@ -59,12 +66,10 @@ fn legacy(resources: &mut [Resource], first: &[&str], last: &[&str]) {
     for (index, kind) in (1..).zip(last) {
         ranks.insert(kind, index);
     }
-    let or = |text: &str, absent: &str| if text.is_empty() { absent.to_owned() } else { text.to_owned() };
     resources.sort_by_cached_key(|resource| {
-        let gvk = resource.gvk();
-        let rank = ranks.get(gvk.kind.as_str()).copied().unwrap_or(0);
-        let kind = format!("{}_{}_{}", or(&gvk.group, "~G"), or(&gvk.version, "~V"), or(&gvk.kind, "~K"));
-        let name = format!("{}|{}", or(resource.namespace(), "~X"), or(resource.name(), "~N"));
-        (rank, kind, name)
+        let Id { gvk, name, namespace } = resource.id();
+        let rank = ranks.get(gvk.kind).copied().unwrap_or(0);
+        let kind = [or(gvk.group, "~G"), "_", or(gvk.version, "~V"), "_", or(gvk.kind, "~K")].concat();
+        (rank, kind, [or(namespace, "~X"), "|", or(name, "~N")].concat())
     });
 }

@@ -1,11 +1,15 @@
 //! What changes objects: each transformer is one step over all objects that have been accumulated.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    borrow::Cow,
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use regex::Regex;
 
 use super::{
-    field_spec::{Create, FieldSpec, set_word},
+    field_spec::{Create, FieldSpec, selected, set_word},
     hash, json_patch,
     kustomization::{Image, ReplacementField, Replica, Selector},
     loader, merge, replacements,
@@ -16,8 +20,8 @@ use super::{
 use crate::goyaml::{Node, Scalar, Tag};
 
 /// One step.
-pub(super) struct Transformer {
-    pub(super) action: Action,
+pub(super) struct Transformer<'a> {
+    pub(super) action: Action<'a>,
     /// What the transformations annotation says about it.
     pub(super) origin: Option<String>,
     /// It may look at the objects and fail, and may not change them.
@@ -25,7 +29,7 @@ pub(super) struct Transformer {
 }
 
 /// What a step does.
-pub(super) enum Action {
+pub(super) enum Action<'a> {
     /// Patches that find their object by its id.
     StrategicMerge(Vec<Resource>),
     /// A patch with a target.
@@ -36,16 +40,16 @@ pub(super) enum Action {
     JsonPatchById(Vec<json_patch::Operation>, Id),
     Namespace {
         namespace: String,
-        specs: Vec<FieldSpec>,
+        specs: Cow<'a, [FieldSpec]>,
         subjects: Subjects,
         unset_only: bool,
     },
-    Prefix(String, Vec<FieldSpec>),
-    Suffix(String, Vec<FieldSpec>),
-    Labels(Vec<(String, String)>, Vec<FieldSpec>),
-    Annotations(Vec<(String, String)>, Vec<FieldSpec>),
-    Replicas(Replica, Vec<FieldSpec>),
-    Image(Image, Vec<FieldSpec>),
+    Prefix(String, Cow<'a, [FieldSpec]>),
+    Suffix(String, Cow<'a, [FieldSpec]>),
+    Labels(Vec<(String, String)>, Cow<'a, [FieldSpec]>),
+    Annotations(Vec<(String, String)>, Cow<'a, [FieldSpec]>),
+    Replicas(Replica, Cow<'a, [FieldSpec]>),
+    Image(Image, Cow<'a, [FieldSpec]>),
     Replacements(Vec<ReplacementField>),
     Hash,
 }
@@ -80,8 +84,8 @@ pub(super) fn parse_patch(path: &str, text: &[u8]) -> Result<PatchText, String> 
 
 // === impl Transformer ===
 
-impl Transformer {
-    pub(super) fn new(action: Action) -> Self {
+impl<'a> Transformer<'a> {
+    pub(super) fn new(action: Action<'a>) -> Self {
         Self { action, origin: None, only_checks: false }
     }
 
@@ -96,12 +100,16 @@ impl Transformer {
         match &self.origin {
             None => self.step(resources, schema),
             Some(origin) => {
-                let before: Vec<(Id, Node)> =
-                    resources.iter().map(|resource| (resource.id(), resource.node.clone())).collect();
+                let before: Vec<Resource> =
+                    resources.iter().map(|resource| Resource::new(resource.node.clone())).collect();
                 self.step(resources, schema)?;
+                let mut known: HashMap<Id<&str>, Vec<&Node>> = HashMap::with_capacity(before.len());
+                for old in &before {
+                    known.entry(old.id()).or_default().push(&old.node);
+                }
                 for resource in resources {
-                    let known = before.iter().any(|(id, node)| *node == resource.node && *id == resource.id());
-                    if !known {
+                    let same = known.get(&resource.id());
+                    if !same.is_some_and(|nodes| nodes.contains(&&resource.node)) {
                         resource.transformations.push_str(origin);
                     }
                 }
@@ -149,12 +157,11 @@ impl Transformer {
             }
             Action::Labels(words, specs) | Action::Annotations(words, specs) => {
                 resources.iter_mut().try_for_each(|resource| {
-                    let gvk = resource.gvk();
-                    for spec in specs.iter().filter(|spec| spec.selects(&gvk)) {
+                    for spec in selected(specs, &resource.gvk()) {
                         spec.visit(&mut resource.node, Create::Map, &mut |node| {
                             words.iter().try_for_each(|(key, value)| set_word(key, value)(node))
                         })
-                        .map_err(|error| format!("{} {}: {error}", gvk.kind, resource.name()))?;
+                        .map_err(|error| format!("{} {}: {error}", resource.kind(), resource.name()))?;
                     }
                     Ok(())
                 })
@@ -182,17 +189,42 @@ pub(super) fn add_hash(resource: &mut Resource) -> Result<(), String> {
 }
 
 /// The one object that has or had an id.
-fn find(resources: &[Resource], id: &Id) -> Result<usize, String> {
+fn find<S: AsRef<str>>(resources: &[Resource], id: &Id<S>) -> Result<usize, String> {
     let mut found = resources
         .iter()
         .enumerate()
-        .filter(|(_, resource)| resource.is_or_was_called(&id.name) && resource.ids().any(|own| own.matches(id)))
+        .filter(|(_, resource)| {
+            resource.is_or_was_called(id.name.as_ref()) && resource.ids().any(|own| own.matches(id))
+        })
         .map(|(index, _)| index);
-    let index = found.next().ok_or_else(|| format!("no object matches the patch for {}", id.describe()))?;
+    let index = found.next().ok_or_else(|| not_found(resources, id))?;
     if found.next().is_some() {
         return Err(format!("several objects match the patch for {}", id.describe()));
     }
     Ok(index)
+}
+
+/// What a patch is for is not there; perhaps it was only called differently.
+fn not_found<S: AsRef<str>>(resources: &[Resource], id: &Id<S>) -> String {
+    const SHOWN: usize = 3;
+    let id = id.borrowed();
+    let alike: Vec<String> = resources
+        .iter()
+        .map(Resource::id)
+        .filter(|other| other.name == id.name || other.gvk.kind == id.gvk.kind)
+        .map(|other| format!("{} {}", api_version(&other.gvk), other.describe()))
+        .take(SHOWN)
+        .collect();
+    let known = if alike.is_empty() { String::new() } else { format!("; there are {}", alike.join(", ")) };
+    format!(
+        "patch target not found: no object matches {} {}; apiVersion, kind, name and namespace must be the object's{known}",
+        api_version(&id.gvk),
+        id.describe()
+    )
+}
+
+fn api_version(gvk: &Gvk<&str>) -> String {
+    if gvk.group.is_empty() { gvk.version.to_owned() } else { format!("{}/{}", gvk.group, gvk.version) }
 }
 
 fn patch_one(resources: &mut Vec<Resource>, index: usize, patch: &Resource, schema: &Schema) -> Result<(), String> {
@@ -210,13 +242,16 @@ fn patch_selected(
     schema: &Schema,
 ) -> Result<(), String> {
     let mut deleted = HashSet::new();
+    let mut own = patch.clone();
     for index in select(resources, target)? {
         let Some(resource) = resources.get_mut(index) else { continue };
-        let mut own = patch.clone();
         own.node.set("apiVersion", Node::string(resource.api_version()));
         if !apply_patch(resource, &own, schema)? {
             deleted.insert(index);
         }
+    }
+    if deleted.is_empty() {
+        return Ok(());
     }
     let mut index = 0;
     resources.retain(|_| {
@@ -228,7 +263,7 @@ fn patch_selected(
 
 /// `false`: the patch deletes the object.
 fn apply_patch(resource: &mut Resource, patch: &Resource, schema: &Schema) -> Result<bool, String> {
-    let id = resource.id();
+    let id = resource.id().into_owned();
     if patch.allow_name_change || patch.allow_kind_change {
         resource.store_previous_id();
     }
@@ -260,9 +295,8 @@ fn patch_json(resource: &mut Resource, operations: &[json_patch::Operation]) -> 
     {
         metadata.set("annotations", Node::map());
     }
-    let describe = resource.id().describe();
-    resource.node =
-        json_patch::apply(&resource.node, operations).map_err(|error| format!("JSON patch for {describe}: {error}"))?;
+    resource.node = json_patch::apply(&resource.node, operations)
+        .map_err(|error| format!("JSON patch for {}: {error}", resource.id().describe()))?;
     Ok(())
 }
 
@@ -287,13 +321,13 @@ fn set_namespace(
     let of_metadata = FieldSpec::new("metadata/namespace", true);
     for resource in resources.iter_mut() {
         resource.store_previous_id();
-        let gvk = resource.gvk();
-        if !gvk.is_cluster_scoped() {
+        let chosen = selected(specs, &resource.gvk());
+        let (is_namespace, binds) =
+            (resource.kind() == "Namespace", matches!(resource.kind(), "RoleBinding" | "ClusterRoleBinding"));
+        if !resource.gvk().is_cluster_scoped() {
             of_metadata.visit(&mut resource.node, Create::Scalar, &mut |node| set(node))?;
         }
-        if matches!(gvk.kind.as_str(), "RoleBinding" | "ClusterRoleBinding")
-            && let Some(Node::List(list)) = resource.node.get_mut("subjects")
-        {
+        if binds && let Some(Node::List(list)) = resource.node.get_mut("subjects") {
             for subject in list {
                 let follows = match subjects {
                     Subjects::None => false,
@@ -306,8 +340,8 @@ fn set_namespace(
                 }
             }
         }
-        for spec in specs.iter().filter(|spec| spec.path != "metadata/namespace" && spec.selects(&gvk)) {
-            if spec.path == "metadata/name" && gvk.kind != "Namespace" {
+        for spec in chosen.into_iter().filter(|spec| &*spec.path != "metadata/namespace") {
+            if &*spec.path == "metadata/name" && !is_namespace {
                 continue;
             }
             spec.visit(&mut resource.node, Create::Scalar, &mut |node| set(node))?;
@@ -319,19 +353,17 @@ fn set_namespace(
 
 /// Whether every id is there once; else the first that is not.
 pub(super) fn unique(resources: &[Resource]) -> Result<(), Id> {
-    let mut seen = HashSet::with_capacity(resources.len());
-    for resource in resources {
-        let key = resource.id().key();
-        if !seen.insert(key) {
-            return Err(resource.id());
-        }
+    let ids: Vec<Id<&str>> = resources.iter().map(Resource::id).collect();
+    let mut seen = HashSet::with_capacity(ids.len());
+    match ids.iter().find(|id| !seen.insert(id.key())) {
+        Some(id) => Err(id.into_owned()),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// Kinds whose names are not free.
-fn keeps_its_name(gvk: &Gvk) -> bool {
-    matches!(gvk.kind.as_str(), "CustomResourceDefinition" | "Namespace")
+fn keeps_its_name(gvk: &Gvk<&str>) -> bool {
+    matches!(gvk.kind, "CustomResourceDefinition" | "Namespace")
         || gvk.kind == "APIService" && gvk.group == "apiregistration.k8s.io"
 }
 
@@ -347,8 +379,8 @@ fn rename(
         if keeps_its_name(&original.gvk) {
             continue;
         }
-        for spec in specs.iter().filter(|spec| spec.selects(&original.gvk)) {
-            if spec.path == "metadata/name" {
+        for spec in selected(specs, &original.gvk) {
+            if &*spec.path == "metadata/name" {
                 note(resource);
                 if !(prefix.is_empty() && suffix.is_empty()) {
                     resource.store_previous_id();
@@ -394,35 +426,74 @@ fn set_replicas(resources: &mut [Resource], replica: &Replica, specs: &[FieldSpe
     if found {
         Ok(())
     } else {
-        Err(format!("replicas: there is no object {:?} whose replicas can be set", replica.name))
+        Err(format!(
+            "replicas: there is no object {:?} whose replicas can be set; name a Deployment, ReplicaSet, ReplicationController or StatefulSet",
+            replica.name
+        ))
+    }
+}
+
+/// Which images a name means. It goes into a regular expression as it is.
+enum ImagePattern<'a> {
+    /// Of letters whose only special one is the point, which stands for any: no expression is needed.
+    Name(&'a str),
+    Expression(Box<Regex>),
+}
+
+// === impl ImagePattern ===
+
+impl<'a> ImagePattern<'a> {
+    fn new(name: &'a str) -> Result<Self, String> {
+        if name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'/' | b':' | b'.')) {
+            return Ok(Self::Name(name));
+        }
+        Regex::new(&format!("^{name}(:[a-zA-Z0-9_.{{}}-]*)?(@sha256:[a-zA-Z0-9_.{{}}-]*)?$"))
+            .map(|expression| Self::Expression(Box::new(expression)))
+            .map_err(|_| format!("images: name {name:?} is no valid regular expression"))
+    }
+
+    fn is_match(&self, image: &str) -> bool {
+        let name = match self {
+            Self::Expression(expression) => return expression.is_match(image),
+            Self::Name(name) => name,
+        };
+        let mut rest = image.chars();
+        let begins =
+            name.chars().all(|wanted| rest.next().is_some_and(|own| own == wanted || wanted == '.' && own != '\n'));
+        let word = |text: &str| {
+            text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'{' | b'}' | b'-'))
+        };
+        let (tag, digest) = match rest.as_str().split_once('@') {
+            Some((tag, digest)) => (tag, Some(digest)),
+            None => (rest.as_str(), None),
+        };
+        begins
+            && (tag.is_empty() || tag.strip_prefix(':').is_some_and(word))
+            && digest.is_none_or(|digest| digest.strip_prefix("sha256:").is_some_and(word))
     }
 }
 
 fn set_image(resources: &mut [Resource], image: &Image, specs: &[FieldSpec]) -> Result<(), String> {
-    // The name goes into the expression as it is.
-    let pattern = format!("^{}(:[a-zA-Z0-9_.{{}}-]*)?(@sha256:[a-zA-Z0-9_.{{}}-]*)?$", image.name);
-    let expression =
-        Regex::new(&pattern).map_err(|_| format!("images: name {:?} is no valid regular expression", image.name))?;
+    let expression = ImagePattern::new(&image.name)?;
     for resource in resources.iter_mut() {
         if resource.kind() == "CustomResourceDefinition" {
             continue;
         }
         everywhere(&mut resource.node, image, &expression);
-        let gvk = resource.gvk();
-        for spec in specs.iter().filter(|spec| spec.selects(&gvk)) {
+        for spec in selected(specs, &resource.gvk()) {
             // The original would create the field; an empty image never matches, so it is only looked for.
             spec.visit(&mut resource.node, Create::Nothing, &mut |node| {
                 update_image(node, image, &expression);
                 Ok(())
             })
-            .map_err(|error| format!("images: {} {}: {error}", gvk.kind, resource.name()))?;
+            .map_err(|error| format!("images: {} {}: {error}", resource.kind(), resource.name()))?;
         }
     }
     Ok(())
 }
 
 /// Every `image` in lists called `containers` or `initContainers`, wherever they are.
-fn everywhere(node: &mut Node, image: &Image, expression: &Regex) {
+fn everywhere(node: &mut Node, image: &Image, expression: &ImagePattern<'_>) {
     match node {
         Node::Map(entries) => {
             for (key, value) in entries {
@@ -440,7 +511,7 @@ fn everywhere(node: &mut Node, image: &Image, expression: &Regex) {
     }
 }
 
-fn update_image(node: &mut Node, image: &Image, expression: &Regex) {
+fn update_image(node: &mut Node, image: &Image, expression: &ImagePattern<'_>) {
     let Node::Scalar(scalar) = node else { return };
     if scalar.tag == Tag::Null || !expression.is_match(&scalar.value) {
         return;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    field_spec::{Create, FieldSpec},
+    field_spec::{Create, FieldSpec, selected},
     kustomization::{Var, VarTarget},
     replacements::look_up,
     resource::{Gvk, Resource},
@@ -20,8 +20,7 @@ pub(super) fn resolve(resources: &mut [Resource], vars: &[Var], specs: &[FieldSp
         values.insert(&var.name, value(resources, var)?);
     }
     for resource in resources {
-        let gvk = resource.gvk();
-        for spec in specs.iter().filter(|spec| spec.selects(&gvk)) {
+        for spec in selected(specs, &resource.gvk()) {
             spec.visit(&mut resource.node, Create::Nothing, &mut |node| {
                 expand_node(node, &values);
                 Ok(())
@@ -31,13 +30,13 @@ pub(super) fn resolve(resources: &mut [Resource], vars: &[Var], specs: &[FieldSp
     Ok(())
 }
 
-fn target_gvk(target: &VarTarget) -> Gvk {
-    let mut gvk = Gvk::new(&target.api_version, &target.kind);
+fn target_gvk(target: &VarTarget) -> Gvk<&str> {
+    let mut gvk = Gvk::parse(&target.api_version, &target.kind);
     if !target.group.is_empty() {
-        gvk.group.clone_from(&target.group);
+        gvk.group = &target.group;
     }
     if !target.version.is_empty() {
-        gvk.version.clone_from(&target.version);
+        gvk.version = &target.version;
     }
     gvk
 }

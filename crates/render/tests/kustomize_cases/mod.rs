@@ -1,0 +1,52 @@
+//! The recorded cases of Kustomize.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use lotse_render::MemoryTree;
+
+/// A recorded case.
+pub struct Case {
+    pub name: String,
+    pub directory: PathBuf,
+    pub tree: MemoryTree,
+    /// The directory to build.
+    pub root: String,
+}
+
+/// All cases, by name.
+pub fn all() -> Vec<Case> {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus/kustomize");
+    let mut names: Vec<String> = fs::read_dir(&corpus)
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .filter(|entry| entry.file_type().unwrap().is_dir())
+        .map(|entry| entry.file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+        .into_iter()
+        .map(|name| {
+            let directory = corpus.join(&name);
+            let mut tree = MemoryTree::default();
+            load(&directory, "", &mut tree);
+            let root = fs::read_to_string(directory.join("root")).unwrap().trim().to_owned();
+            Case { name, directory, tree, root }
+        })
+        .collect()
+}
+
+fn load(directory: &Path, prefix: &str, tree: &mut MemoryTree) {
+    for entry in fs::read_dir(directory).unwrap() {
+        let entry = entry.unwrap();
+        let name = entry.file_name().into_string().unwrap();
+        let path = if prefix.is_empty() { name } else { format!("{prefix}/{name}") };
+        if entry.file_type().unwrap().is_dir() {
+            load(&entry.path(), &path, tree);
+        } else {
+            tree.insert(&path, fs::read(entry.path()).unwrap()).unwrap();
+        }
+    }
+}
