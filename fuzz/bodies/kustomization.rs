@@ -6,7 +6,7 @@ use lotse_render::{
 };
 
 /// A kustomization, a file of objects and a patch, separated by NUL bytes: no panic, and the same outcome twice.
-pub fn run(data: &[u8]) {
+pub(crate) fn run(data: &[u8]) {
     let mut tree = MemoryTree::default();
     for (path, content) in ["kustomization.yaml", "a.yaml", "patch.yaml"].iter().zip(data.split(|byte| *byte == 0)) {
         tree.insert(path, content).expect("the paths are plain");

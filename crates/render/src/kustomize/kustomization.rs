@@ -379,7 +379,7 @@ fn line_with_field(content: &[u8], message: &str) -> u64 {
     let Some(name) = quoted.or_else(|| message.split(':').next()) else { return 0 };
     let is_key = |line: &[u8]| {
         let line = String::from_utf8_lossy(line);
-        let rest = line.trim_start_matches(|letter: char| letter == ' ' || letter == '-' || letter == '"');
+        let rest = line.trim_start_matches([' ', '-', '"']);
         rest.strip_prefix(name).is_some_and(|rest| rest.starts_with([':', '"']))
     };
     (1..).zip(content.split(|byte| *byte == b'\n')).find(|(_, line)| is_key(line)).map_or(0, |(line, _)| line)

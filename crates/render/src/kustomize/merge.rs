@@ -419,8 +419,6 @@ fn has_distinct_keys(elements: &[Node], keys: &[String]) -> bool {
     let key = |element: &Node, key: &String| {
         element.get(key).filter(|value| !value.is_null()).and_then(Node::text).is_some_and(|text| !text.is_empty())
     };
-    let same =
-        |a: &Node, b: &Node| keys.iter().all(|key| a.get(key).and_then(Node::text) == b.get(key).and_then(Node::text));
     !keys.is_empty()
         && elements.len() <= MOST
         && elements.iter().all(|element| keys.iter().all(|name| key(element, name)))

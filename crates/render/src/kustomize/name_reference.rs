@@ -16,6 +16,9 @@ struct Candidate {
     original_namespace: String,
 }
 
+/// Where a kind names objects of another kind.
+type Wanted<'a> = (&'a Gvk, &'a FieldSpec);
+
 /// Rewrites every reference to an object that has been renamed.
 pub(super) fn fix_references(resources: &mut [Resource], specs: &Specs) -> Result<(), String> {
     let candidates: Vec<Candidate> = resources
@@ -52,7 +55,7 @@ pub(super) fn fix_references(resources: &mut [Resource], specs: &Specs) -> Resul
         })
         .collect();
     let originals: Vec<Gvk> = resources.iter().map(|resource| resource.original_id().gvk.into_owned()).collect();
-    let mut known: HashMap<(Gvk<&str>, Gvk<&str>), Vec<(&Gvk, &FieldSpec)>> = HashMap::new();
+    let mut known: HashMap<(Gvk<&str>, Gvk<&str>), Vec<Wanted<'_>>> = HashMap::new();
     let namespaces = Namespaces::new(&candidates);
     for index in 0..resources.len() {
         let (Some(original), Some(candidate)) = (originals.get(index), candidates.get(index)) else { continue };

@@ -8,16 +8,16 @@ use std::{
 use lotse_render::MemoryTree;
 
 /// A recorded case.
-pub struct Case {
-    pub name: String,
-    pub directory: PathBuf,
-    pub tree: MemoryTree,
+pub(crate) struct Case {
+    pub(crate) name: String,
+    pub(crate) directory: PathBuf,
+    pub(crate) tree: MemoryTree,
     /// The directory to build.
-    pub root: String,
+    pub(crate) root: String,
 }
 
 /// All cases, by name.
-pub fn all() -> Vec<Case> {
+pub(crate) fn all() -> Vec<Case> {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus/kustomize");
     let mut names: Vec<String> = fs::read_dir(&corpus)
         .unwrap()
