@@ -160,7 +160,7 @@ fn once(mut command: Command) -> Result<(Duration, f64)> {
             child.wait()?;
             return Ok((PATIENCE, memory));
         }
-        std::thread::sleep(Duration::from_micros(200));
+        std::thread::park_timeout(Duration::from_micros(200));
     }
 }
 
