@@ -6,6 +6,7 @@ mod kubectl;
 mod lifecycle;
 mod refusals;
 mod students;
+mod tools;
 
 use std::process::ExitCode;
 
@@ -14,10 +15,12 @@ use libtest_mimic::{Arguments, Trial};
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
-    let trials = [students::trials(), kubectl::trials(), lifecycle::trials(), refusals::trials()].concat_trials();
+    let trials =
+        [students::trials(), tools::trials(), kubectl::trials(), lifecycle::trials(), refusals::trials()].concat_trials();
     let conclusion = libtest_mimic::run(&arguments, trials);
     // Left over when only some of the claims were asked for.
     students::finish();
+    tools::finish();
     kubectl::finish();
     refusals::finish();
     for directory in [lotse_e2e::state_dir(), lotse_e2e::run_dir()] {
