@@ -15,8 +15,8 @@ use libtest_mimic::{Arguments, Trial};
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads = Some(1);
-    let trials =
-        [students::trials(), tools::trials(), kubectl::trials(), lifecycle::trials(), refusals::trials()].concat_trials();
+    let trials = [students::trials(), tools::trials(), kubectl::trials(), lifecycle::trials(), refusals::trials()]
+        .concat_trials();
     let conclusion = libtest_mimic::run(&arguments, trials);
     // Left over when only some of the claims were asked for.
     students::finish();

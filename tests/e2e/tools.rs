@@ -79,7 +79,10 @@ fn kustomization(cluster: &Cluster) {
         "base/kustomization.yaml",
         "resources: [web.yaml]\nconfigMapGenerator:\n- {name: settings, literals: [LEVEL=info]}\n",
     );
-    repository.write("prod/kustomization.yaml", "resources: [../base]\nnamePrefix: prod-\nreplicas: [{name: web, count: 2}]\n");
+    repository.write(
+        "prod/kustomization.yaml",
+        "resources: [../base]\nnamePrefix: prod-\nreplicas: [{name: web, count: 2}]\n",
+    );
     repository.commit("first");
     apply(cluster, &repository, "kustomized", "prod", "");
     synced(cluster, "kustomized", "Healthy");
@@ -88,7 +91,10 @@ fn kustomization(cluster: &Cluster) {
     let deployment = || cluster.get(&["deployment", "prod-web", "-n", "kustomized"]);
     assert_eq!(deployment()["status"]["readyReplicas"], 2);
     let reference = |object: &serde_json::Value| {
-        object["spec"]["template"]["spec"]["containers"][0]["envFrom"][0]["configMapRef"]["name"].as_str().unwrap().to_owned()
+        object["spec"]["template"]["spec"]["containers"][0]["envFrom"][0]["configMapRef"]["name"]
+            .as_str()
+            .unwrap()
+            .to_owned()
     };
     let before = reference(&deployment());
     repository.write(
@@ -107,7 +113,10 @@ fn kustomization(cluster: &Cluster) {
 
 fn overrides(cluster: &Cluster) {
     let repository = Repository::new();
-    repository.write("app/kustomization.yaml", "configMapGenerator:\n- {name: settings, literals: [A=1], options: {disableNameSuffixHash: true}}\n");
+    repository.write(
+        "app/kustomization.yaml",
+        "configMapGenerator:\n- {name: settings, literals: [A=1], options: {disableNameSuffixHash: true}}\n",
+    );
     repository.commit("first");
     let more = ", kustomize: {namePrefix: my-, commonLabels: {team: blue}, commonAnnotations: {note: hello}}";
     apply(cluster, &repository, "overridden", "app", more);
@@ -139,7 +148,10 @@ fn chart(cluster: &Cluster) {
     assert_eq!(status["status"]["sourceType"], "Helm");
     assert_eq!(cluster.get(&["deployment", "web", "-n", "charted"])["status"]["readyReplicas"], 2);
     let data = &cluster.get(&["configmap", "settings", "-n", "charted"])["data"];
-    assert_eq!((&data["LEVEL"], &data["RELEASE"], &data["HAS"]), (&"a,b".into(), &"rel/charted".into(), &"true".into()));
+    assert_eq!(
+        (&data["LEVEL"], &data["RELEASE"], &data["HAS"]),
+        (&"a,b".into(), &"rel/charted".into(), &"true".into())
+    );
 }
 
 fn passwords(cluster: &Cluster) {
@@ -148,7 +160,9 @@ fn passwords(cluster: &Cluster) {
     repository.commit("first");
     apply(cluster, &repository, "secretive", "chart", ", helm: {parameters: [{name: replicas, value: '0'}]}");
     synced(cluster, "secretive", "");
-    let data = |key: &str| cluster.get(&["configmap", "settings", "-n", "secretive"])["data"][key].as_str().unwrap_or_default().to_owned();
+    let data = |key: &str| {
+        cluster.get(&["configmap", "settings", "-n", "secretive"])["data"][key].as_str().unwrap_or_default().to_owned()
+    };
     let before = data("PASSWORD");
     assert_eq!(before.len(), 20);
     repository.write("chart/values.yaml", "replicas: 1\nlevel: debug\n");
