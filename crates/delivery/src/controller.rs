@@ -235,7 +235,7 @@ impl Controller {
         let worktree = source.target_revision == WORKTREE;
         lock(&self.events).watch(key, &source.repo_url, worktree);
         let credentials = credentials::find(&self.secrets.in_namespace(key.namespace()), &source.repo_url);
-        let context = self.live.context(key, spec).await?;
+        let context = self.live.context(key, application).await?;
         let rendered = self.sources.render(&source, revision, credentials, context).await?;
         let desired = compare::desired(&self.live, key, spec, &rendered.manifests).await?;
         if let Some(project) = &project {
