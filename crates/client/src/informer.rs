@@ -115,6 +115,10 @@ async fn run<K: Object>(api: Api<K>, shared: Arc<Shared<K>>) {
             Ok(watcher::Event::InitDone) => shared.replace(std::mem::take(&mut listed)),
             Ok(watcher::Event::Apply(object)) => shared.apply(object),
             Ok(watcher::Event::Delete(object)) => shared.delete(object),
+            // The API server in this process has been stopped, and so will be whoever watches.
+            Err(watcher::Error::WatchStartFailed(kube::Error::Service(error))) => {
+                tracing::debug!(kind = %K::kind(&()), %error, "the API is gone");
+            }
             Err(error) => {
                 tracing::warn!(kind = %K::kind(&()), error = %DisplayChain(&error), "watch failed, retrying");
             }
