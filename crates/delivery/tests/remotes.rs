@@ -151,6 +151,34 @@ async fn bases_of_other_repositories_are_fetched_with_what_they_refer_to_themsel
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_network_what_was_kept_has_to_do() {
+    let (bench, site) = (Bench::new(), Site::new().await);
+    let root = bench.directory.path();
+    repository(
+        root,
+        "platform",
+        &[("kustomization.yaml", "resources: [map.yaml]\n"), ("map.yaml", &config_map("p", "one"))],
+    );
+    git(&root.join("platform"), &["branch", "--quiet", "-m", "trunk"]);
+    site.content("/a.yaml", config_map("a", "one"));
+    site.publish(&[("web", "1.2.0", &chart("web", "1.2.0", ""))]);
+    let (url, requests) = serve(root, None).await;
+    let kustomization = format!(
+        "resources: ['{url}/platform/.git', '{0}/a.yaml']\nhelmCharts: [{{name: web, repo: '{0}/charts', version: 1.2.0}}]\n",
+        site.url
+    );
+    let files = [("kustomization.yaml", kustomization.as_str())];
+    let offline = Bench { remotes: Remotes::for_command(root.join("remotes"), true), ..Bench::new() };
+    let error = offline.build(&files).await.unwrap_err();
+    assert!(error.contains("has not been kept by an earlier run"), "{error}");
+    let online = bench.build(&files).await.unwrap();
+    let asked = || (requests.load(std::sync::atomic::Ordering::SeqCst), site.requests.lock().unwrap().len());
+    let before = asked();
+    assert_eq!(offline.build(&files).await.unwrap(), online);
+    assert_eq!(asked(), before);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_fetched_repository_reads_nothing_of_this_machine() {
     let bench = Bench::new();
     let root = bench.directory.path();

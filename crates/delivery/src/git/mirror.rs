@@ -166,7 +166,8 @@ impl Mirror {
         let remote = repository
             .remote_at_without_url_rewrite(self.url.as_str())
             .and_then(|remote| {
-                remote.with_refspecs(["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"], Direction::Fetch)
+                remote
+                    .with_refspecs(["HEAD", "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"], Direction::Fetch)
             })
             .map_err(failure)?;
         let mut connection = remote.connect(Direction::Fetch).map_err(failure)?;

@@ -17,11 +17,11 @@ use crate::{
 /// What a Git client asks first.
 const TAIL: &str = "/info/refs?service=git-upload-pack";
 /// Copies of bases may be this large.
-const MAX_BYTES: u64 = 1 << 30;
+const MAX_BYTES: u64 = 2 << 30;
 
 impl Session {
     /// The files of a repository at a reference; without one at its default branch.
-    pub(super) fn repository(&self, repository: &str, reference: Option<&str>) -> Result<CommitTree, Error> {
+    pub fn repository(&self, repository: &str, reference: Option<&str>) -> Result<CommitTree, Error> {
         let reference = reference.unwrap_or("HEAD");
         let (opened, id) = self.commit(repository, reference)?;
         let tree = CommitTree::new(&opened, &redacted(repository), id)?;
