@@ -14,7 +14,7 @@ use super::{
     address,
     http::Got,
     index::no_version,
-    keep::hex_sha256,
+    keep::{Facts, hex_sha256},
     remember, remembered,
     session::{Session, key, refuse_status},
 };
@@ -136,7 +136,13 @@ impl<'a> Repository<'a> {
         if let Some(tags) = remembered(&self.session.remotes.shared.tags, &known) {
             return Ok(tags);
         }
-        let mut tags = Vec::new();
+        if self.session.is_offline()
+            && let Some((_, kept)) = self.session.keep().read(&known)
+            && let Ok(tags) = serde_json::from_slice(&kept)
+        {
+            return Ok(Arc::new(tags));
+        }
+        let mut tags: Vec<String> = Vec::new();
         let mut next = "tags/list?n=1000".to_owned();
         for _ in 0..MAX_PAGES {
             let got = self.get(&next, None, MAX_MANIFEST_BYTES * 4)?;
@@ -150,6 +156,9 @@ impl<'a> Repository<'a> {
             match got.header("link").as_deref().and_then(next_page) {
                 Some(query) => next = format!("tags/list?{query}"),
                 None => {
+                    let text = serde_json::to_vec(&tags).unwrap_or_default();
+                    let facts = Facts { sha256: hex_sha256(&text), ..Facts::default() };
+                    self.session.write(&known, &facts, &text)?;
                     let tags = Arc::new(tags);
                     let shared = &self.session.remotes.shared;
                     remember(&shared.tags, &known, &self.url, tags.clone(), self.session.poll());
@@ -168,7 +177,7 @@ impl<'a> Repository<'a> {
             if let Some(accept) = accept {
                 request.headers.push(("accept", accept.to_owned()));
             }
-            self.session.get(&request)
+            self.session.get(&request).map_err(|error| self.failed(message(error)))
         };
         let got = ask()?;
         if got.status != StatusCode::UNAUTHORIZED || self.authorization.borrow().is_some() {
@@ -206,7 +215,8 @@ impl<'a> Repository<'a> {
         }
         let trusted = is_trusted(&registry, &url);
         let authorization = self.basic.clone().filter(|_| trusted);
-        let got = self.session.get(&self.session.request(url.as_str(), authorization, MAX_MANIFEST_BYTES))?;
+        let got = self.session.get(&self.session.request(url.as_str(), authorization, MAX_MANIFEST_BYTES));
+        let got = got.map_err(|error| wrong(&message(error)))?;
         if got.status != StatusCode::OK {
             let hint = match self.basic.is_some() && !trusted {
                 true => "; the credentials of the registry were not sent there, it is another host",
@@ -216,6 +226,14 @@ impl<'a> Repository<'a> {
         }
         let token: Token = serde_json::from_slice(&got.body).map_err(|_| wrong("sends no token"))?;
         Ok(token.token.or(token.access_token).map(|token| format!("Bearer {token}")))
+    }
+}
+
+/// What is wrong, without the URL of the single request.
+fn message(error: Error) -> String {
+    match error {
+        Error::Repository { message, .. } => message,
+        other => other.to_string(),
     }
 }
 

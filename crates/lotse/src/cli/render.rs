@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 #[derive(Debug, Args)]
-#[command(after_help = "\
+#[command(
+    disable_version_flag = true,
+    after_help = "\
 Examples:
   lotse render overlays/production | kubectl apply -f -
   lotse render chart --name shop --namespace shop -f values-production.yaml --set image.tag=v2
@@ -15,7 +17,8 @@ Examples:
   lotse render shop --repo https://charts.example.org --version 1.2.3
   lotse render overlays/production --validate > /dev/null
 
-Exit code 1 means that it could not be rendered, or that --validate found something; standard output is empty then.")]
+Exit code 1 means that it could not be rendered, or that --validate found something; standard output is empty then."
+)]
 pub(crate) struct Render {
     /// Directory, packed chart (.tgz), Git repository, or chart by URL (https://….tgz, oci://…) or by name with --repo
     #[arg(value_name = "PATH|URL")]
