@@ -125,10 +125,7 @@ impl Session {
         let authorization = self.chart_authorization(repository);
         let known = key(&["index", &url], authorization.as_deref());
         let indexes = &self.remotes.shared.indexes;
-        let read = |hash: &str| {
-            let found = lock(indexes).get(&known).filter(|(of, _)| of == hash).map(|(_, index)| index.clone());
-            found
-        };
+        let read = |hash: &str| lock(indexes).get(&known).filter(|(of, _)| of == hash).map(|(_, index)| index.clone());
         if let Some(index) = self.recent(&url, authorization.as_deref()).and_then(|hash| read(&hash)) {
             return Ok(index);
         }
