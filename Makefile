@@ -40,8 +40,9 @@ bench: ## The figures, each beside its peer's in the same run
 fmt: ## Format
 	cargo fmt --all
 
-lint: ## Format check, clippy, licences and duplicate stacks (cargo-deny)
+lint: ## Format check, clippy, fuzz targets, licences and duplicate stacks (cargo-deny)
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo check --manifest-path fuzz/Cargo.toml
 	command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
 	cargo deny check bans licenses sources

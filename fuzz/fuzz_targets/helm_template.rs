@@ -18,7 +18,14 @@ fuzz_target!(|data: &[u8]| {
         tree.insert(path, content).expect("the paths are plain");
     }
     let chart = Chart::load(&tree, "").expect("the chart is well formed");
-    let limits = Limits { steps: 200_000, depth: 100, text: 1 << 18, bytes: 8 << 20, output: 1 << 18 };
+    let limits = Limits {
+        steps: 200_000,
+        depth: 100,
+        text: 1 << 18,
+        bytes: 8 << 20,
+        output: 1 << 18,
+        ..Limits::default()
+    };
     let options = Options { limits, ..Options::default() };
     let files = |outcome: Result<lotse_render::helm::Rendered, lotse_render::Error>| match outcome {
         Ok(rendered) => Ok((rendered.files, rendered.documents, rendered.hooks)),

@@ -21,6 +21,9 @@ use crate::{Change, Informer, Key, Object};
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
 const BACKOFF_MAX: Duration = Duration::from_secs(60);
 
+/// So many times in a row a race with another writer is not worth a warning.
+const RACES: u32 = 3;
+
 /// A reconciler that takes longer is broken: it is cancelled and tried again with backoff.
 const DEADLINE: Duration = Duration::from_secs(120);
 
@@ -130,7 +133,8 @@ impl<R: Reconciler> Driver<R> {
         loop {
             while running.len() < self.concurrency {
                 let Some(key) = self.queue.start() else { break };
-                running.spawn(step(self.reconciler.clone(), key));
+                let failed = failures.get(&key).copied().unwrap_or(0);
+                running.spawn(step(self.reconciler.clone(), key, failed));
             }
             let wake = self.queue.next_due();
             tokio::select! {
@@ -166,8 +170,9 @@ impl<R> fmt::Debug for Driver<R> {
     }
 }
 
-/// One reconcile; `None` when it failed, panicked or took too long, which is logged here and nowhere else.
-async fn step<R: Reconciler>(reconciler: Arc<R>, key: Key) -> (Key, Option<Next>) {
+/// One reconcile after `failed` failures in a row; `None` when it failed, panicked or took too long, which is logged here and
+/// nowhere else.
+async fn step<R: Reconciler>(reconciler: Arc<R>, key: Key, failed: u32) -> (Key, Option<Next>) {
     let name = reconciler.name();
     let task = {
         let key = key.clone();
@@ -180,6 +185,10 @@ async fn step<R: Reconciler>(reconciler: Arc<R>, key: Key) -> (Key, Option<Next>
         Some(Ok(Ok(Err(error)))) if in_vain(&error) => {
             tracing::debug!(controller = name, %key, error = %chain(&error), "reconcile ended with its namespace");
             Some(Next::Done)
+        }
+        Some(Ok(Ok(Err(error)))) if failed < RACES && is_race(&error) => {
+            tracing::debug!(controller = name, %key, error = %chain(&error), "reconcile was overtaken");
+            None
         }
         Some(Ok(Ok(Err(error)))) => {
             tracing::warn!(controller = name, %key, error = %chain(&error), "reconcile failed");
@@ -231,6 +240,11 @@ fn as_status<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a Sta
 fn in_vain(error: &(dyn std::error::Error + 'static)) -> bool {
     let details = status_of(error).and_then(|status| status.details.as_ref());
     details.is_some_and(|details| details.causes.iter().any(|cause| cause.reason == "NamespaceTerminating"))
+}
+
+/// Somebody else has changed or deleted the object since it was read: ordinary, unless it happens again and again.
+fn is_race(error: &(dyn std::error::Error + 'static)) -> bool {
+    status_of(error).is_some_and(|status| matches!(status.code, 404 | 409))
 }
 
 /// The error and its sources in one line; of an answer of the API only its sentence.

@@ -101,3 +101,15 @@ fn a_namespace_that_goes_ends_the_trying_and_an_answer_is_one_sentence() {
     assert!(!in_vain(&refused("FieldValueInvalid")) && !in_vain(&NotYet));
     assert_eq!(chain(&refused("")), "create Pod a/b: pods \"b\" is forbidden");
 }
+
+#[test]
+fn only_an_object_that_changed_or_went_meanwhile_is_a_race() {
+    let answer = |code: u16| {
+        let status = serde_json::json!({"status": "Failure", "code": code, "message": "no"});
+        Refused { source: Box::new(kube::Error::Api(Box::new(serde_json::from_value(status).unwrap()))) }
+    };
+    for (code, race) in [(404, true), (409, true), (403, false), (422, false), (500, false)] {
+        assert_eq!(is_race(&answer(code)), race, "{code}");
+    }
+    assert!(!is_race(&NotYet));
+}

@@ -237,7 +237,7 @@ impl Controller {
         let worktree = source.target_revision == WORKTREE;
         lock(&self.events).watch(key, &source.repo_url, worktree);
         let credentials = self.credentials(key, project.clone());
-        let context = self.live.context(key, spec).await?;
+        let context = self.live.context(key, application).await?;
         let rendered = self.sources.render(&source, revision, credentials, context).await?;
         let desired = compare::desired(&self.live, key, spec, &rendered.manifests).await?;
         if let Some(project) = &project {

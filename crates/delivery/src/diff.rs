@@ -46,7 +46,7 @@ pub async fn diff(client: &Client, key: &Key, mirrors: PathBuf) -> Result<Vec<Di
     let sources = application.spec.all_sources();
     let Some(source) = sources.first() else { return Ok(Vec::new()) };
     let live = Live::new(client.clone(), |_| {});
-    let context = live.context(key, &application.spec).await?;
+    let context = live.context(key, &application).await?;
     let rendered = Sources::new(mirrors, Duration::ZERO).render(source, None, Arc::new(|_| None), context).await?;
     let desired = compare::desired(&live, key, &application.spec, &rendered.manifests).await?;
     let mut differences = Vec::new();

@@ -1,7 +1,7 @@
 //! The crate's error type.
 
 /// Why delivery could not take a step. The text ends up in the Application's conditions: it names the repository, the object
-/// and the cause, never file content or credentials.
+/// and the cause, with the line of a file that is wrong; never credentials.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {

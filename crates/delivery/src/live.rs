@@ -7,6 +7,7 @@ use std::{
 };
 
 use futures::StreamExt;
+use jiff::Timestamp;
 use kube::{
     Api, Client, ResourceExt,
     api::{ApiResource, DynamicObject, GroupVersionKind},
@@ -18,8 +19,8 @@ use lotse_client::Key;
 
 use crate::{
     Error,
-    application::{ApplicationSpec, SYNC_OPTIONS, TRACKING_ID},
-    tools::Context,
+    application::{Application, SYNC_OPTIONS, TRACKING_ID},
+    tools::{self, Context},
 };
 
 /// Identity of an object across versions of its kind.
@@ -96,7 +97,7 @@ impl Live {
     }
 
     /// What rendering depends on besides the source. What the cluster serves is asked anew after [`SERVED_FOR`].
-    pub(crate) async fn context(&self, key: &Key, spec: &ApplicationSpec) -> Result<Context, Error> {
+    pub(crate) async fn context(&self, key: &Key, application: &Application) -> Result<Context, Error> {
         let known = lock(&self.shared.served).clone();
         let served = match known {
             Some((at, served)) if at.elapsed() < SERVED_FOR => served,
@@ -111,9 +112,10 @@ impl Live {
         Ok(Context {
             name: key.name.clone(),
             namespace: key.namespace().to_owned(),
-            destination: spec.destination.namespace.clone(),
+            destination: application.spec.destination.namespace.clone(),
             kube_version: served.0.clone(),
             api_versions: served.1.clone(),
+            now: tools::clock(application.metadata.creation_timestamp.as_ref().map(|time| time.0), Timestamp::now()),
         })
     }
 

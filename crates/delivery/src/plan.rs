@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use lotse_render::helm::INSTALL_ORDER;
 use serde_json::Value;
 
 use crate::application::{ApplicationSpec, Backoff, HELM_HOOK, HOOK, OperationState, Retry, SYNC_OPTIONS, SYNC_WAVE};
@@ -145,44 +146,10 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
     Some(total)
 }
 
-/// Kinds in the order in which they are applied; what others refer to comes first. Unlisted kinds come last.
-const APPLY_ORDER: &[&str] = &[
-    "Namespace",
-    "NetworkPolicy",
-    "ResourceQuota",
-    "LimitRange",
-    "PodDisruptionBudget",
-    "PriorityClass",
-    "ServiceAccount",
-    "Secret",
-    "ConfigMap",
-    "StorageClass",
-    "PersistentVolume",
-    "PersistentVolumeClaim",
-    "CustomResourceDefinition",
-    "ClusterRole",
-    "ClusterRoleBinding",
-    "Role",
-    "RoleBinding",
-    "Service",
-    "DaemonSet",
-    "Pod",
-    "ReplicationController",
-    "ReplicaSet",
-    "Deployment",
-    "HorizontalPodAutoscaler",
-    "StatefulSet",
-    "Job",
-    "CronJob",
-    "IngressClass",
-    "Ingress",
-    "APIService",
-];
-
-/// Where an object stands in the order: wave, kind, namespace and name.
+/// Where an object stands in the order: wave, kind as Helm orders them (unlisted ones last), namespace and name.
 pub fn apply_order(object: &Value) -> (i64, usize, String, String) {
     let kind = object["kind"].as_str().unwrap_or_default();
-    let position = APPLY_ORDER.iter().position(|listed| *listed == kind).unwrap_or(APPLY_ORDER.len());
+    let position = INSTALL_ORDER.iter().position(|listed| *listed == kind).unwrap_or(INSTALL_ORDER.len());
     let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
     (wave(object), position, text("/metadata/namespace"), text("/metadata/name"))
 }

@@ -3,7 +3,6 @@
 use std::{
     collections::HashMap,
     io::{Read as _, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
@@ -281,10 +280,16 @@ impl Inner {
                 let mut random = std::fs::File::open("/dev/urandom").map_err(|error| failed("made", &error))?;
                 random.read_exact(&mut seed).map_err(|error| failed("made", &error))?;
                 std::fs::create_dir_all(&self.mirrors).map_err(|error| failed("written", &error))?;
-                let mut file = std::fs::OpenOptions::new();
-                let file = file.write(true).create_new(true).mode(0o600).open(&path);
-                let mut file = file.map_err(|error| failed("written", &error))?;
-                file.write_all(&seed).and_then(|()| file.sync_all()).map_err(|error| failed("written", &error))?;
+                // Whole or not at all: a torn seed would end all rendering, a lost one would change every password.
+                let mut file =
+                    tempfile::NamedTempFile::new_in(&self.mirrors).map_err(|error| failed("written", &error))?;
+                file.write_all(&seed)
+                    .and_then(|()| file.as_file().sync_all())
+                    .map_err(|error| failed("written", &error))?;
+                file.persist_noclobber(&path).map_err(|error| failed("written", &error.error))?;
+                std::fs::File::open(&self.mirrors)
+                    .and_then(|directory| directory.sync_all())
+                    .map_err(|error| failed("written", &error))?;
                 Ok(seed)
             }
             Err(error) => Err(failed("read", &error)),

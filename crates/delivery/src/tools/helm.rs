@@ -1,16 +1,15 @@
 //! `spec.source.helm`: charts in the repository.
 
-use jiff::Timestamp;
 use lotse_render::{
     Manifest, Tree,
-    helm::{Chart, KubeVersion, Limits, Offline, Options, Release, Values, Wanted, files_of_arguments},
+    helm::{Chart, KubeVersion, Limits, Offline, Options, PrintOptions, Release, Values, files_of_arguments},
     normalize,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use super::Context;
+use super::{Context, is_false};
 use crate::{Error, application::Source, remotes::Session};
 
 /// `spec.source.helm`.
@@ -64,10 +63,6 @@ pub struct HelmSource {
     pub pass_credentials: bool,
 }
 
-fn is_false(value: &bool) -> bool {
-    !value
-}
-
 /// One `--set`.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
 #[serde(rename_all = "camelCase", default)]
@@ -104,7 +99,11 @@ pub(super) fn render(
     session.complete(&mut chart, tree, &source.path)?;
     let options = options(tree, source, &helm, context, secret)?;
     let rendered = lotse_render::helm::render(&chart, &options, &Offline)?;
-    Ok(rendered.manifests(Wanted { crds: !helm.skip_crds, hooks: true, tests: false })?)
+    Ok(rendered.manifests(&PrintOptions {
+        include_crds: !helm.skip_crds,
+        skip_tests: true,
+        ..PrintOptions::default()
+    })?)
 }
 
 fn options(
@@ -136,7 +135,7 @@ fn options(
         skip_schema_validation: helm.skip_schema_validation,
         render_subchart_notes: false,
         seed: seed(source, context, secret),
-        now: Timestamp::now().as_second(),
+        now: context.now,
         limits: Limits::default(),
     })
 }

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
 use lotse_render::{
     Manifest, Tree,
     helm::{InflateCharts, Options as HelmOptions},
@@ -11,7 +10,7 @@ use lotse_render::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Context, helm::seed};
+use super::{Context, helm::seed, is_false};
 use crate::{Error, application::Source, remotes::Session};
 
 /// `spec.source.kustomize`.
@@ -68,10 +67,6 @@ pub struct KustomizeSource {
     pub version: String,
 }
 
-fn is_false(value: &bool) -> bool {
-    !value
-}
-
 /// One replica count.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
 #[serde(default)]
@@ -113,7 +108,7 @@ pub(super) fn render(
         options: HelmOptions {
             capabilities: context.capabilities(),
             seed: seed(source, context, secret),
-            now: Timestamp::now().as_second(),
+            now: context.now,
             ..HelmOptions::default()
         },
     };

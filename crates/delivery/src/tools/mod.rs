@@ -6,6 +6,7 @@ mod kustomize;
 pub use helm::HelmSource;
 pub use kustomize::KustomizeSource;
 
+use jiff::Timestamp;
 use lotse_render::{DirectoryOptions, Manifest, SourceType, Tree, helm::Capabilities};
 use serde::Serialize;
 
@@ -24,6 +25,25 @@ pub struct Context {
     pub kube_version: String,
     /// What the cluster serves: `apps/v1`, `apps/v1/Deployment`.
     pub api_versions: Vec<String>,
+    /// What `now` is in charts, in seconds since 1970; see [`clock`].
+    pub now: i64,
+}
+
+/// How often charts see a new date.
+const CLOCK_STEP: i64 = 30 * 24 * 60 * 60;
+
+/// The time that charts of an Application see: its creation, and from then on a step every 30 days. Certificates and dates that a
+/// chart makes of `now` would otherwise differ at every render and the Application would never be in sync; certificates of
+/// the usual year are renewed long before their end.
+pub(crate) fn clock(created: Option<Timestamp>, now: Timestamp) -> i64 {
+    let created = created.unwrap_or(Timestamp::UNIX_EPOCH).as_second();
+    let age = now.as_second().saturating_sub(created).max(0);
+    created + age - age % CLOCK_STEP
+}
+
+/// For `skip_serializing_if`.
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 impl Context {
@@ -75,5 +95,22 @@ pub(crate) fn render(
         }
         SourceType::Kustomize => kustomize::render(tree, source, context, secret, session),
         SourceType::Helm => helm::render(tree, source, context, secret, session),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_of_charts_stands_still_for_thirty_days() {
+        let day = 24 * 60 * 60;
+        let at = |seconds| Timestamp::from_second(seconds).unwrap();
+        let created = 1_700_000_123;
+        let table = [(-5, 0), (0, 0), (29 * day, 0), (30 * day - 1, 0), (30 * day, 30 * day), (95 * day, 90 * day)];
+        for (age, expected) in table {
+            assert_eq!(clock(Some(at(created)), at(created + age)), created + expected, "after {age} seconds");
+        }
+        assert_eq!(clock(None, at(31 * day)), 30 * day, "an Application without a creation time");
     }
 }

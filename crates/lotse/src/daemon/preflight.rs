@@ -23,9 +23,8 @@ pub(super) fn check() -> Result<(), Failure> {
         );
         return Err(Failure::new(Kind::Environment, message).with_hint("update the operating system"));
     }
-    let filesystems = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();
     let mut missing: Vec<String> = Vec::new();
-    if !filesystems.lines().any(|line| line.split_whitespace().last() == Some("overlay")) {
+    if !has_filesystem("overlay") {
         missing.push("the kernel has no overlayfs (try `modprobe overlay`)".to_owned());
     }
     missing.extend(lotse_network::check().into_iter().map(|missing| missing.to_string()));
@@ -35,6 +34,14 @@ pub(super) fn check() -> Result<(), Failure> {
     Err(Failure::new(Kind::Environment, format!("this machine cannot run containers yet: {}", missing.join("; "))))
 }
 
+/// Whether the kernel can mount a file system of that type. Mounting is tried, in vain, because that is what makes the kernel load
+/// the module; `/proc/filesystems` knows only modules that somebody has needed before.
+fn has_filesystem(kind: &str) -> bool {
+    let flags = nix::mount::MsFlags::MS_RDONLY;
+    let nothing = "lowerdir=/proc/no-such-directory";
+    nix::mount::mount(Some("none"), "/", Some(kind), flags, Some(nothing)) != Err(nix::errno::Errno::ENODEV)
+}
+
 fn kernel_version(release: &str) -> Option<(u32, u32)> {
     let mut parts = release.split(|character: char| !character.is_ascii_digit());
     Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
@@ -42,7 +49,18 @@ fn kernel_version(release: &str) -> Option<(u32, u32)> {
 
 #[cfg(test)]
 mod tests {
-    use super::kernel_version;
+    use super::{has_filesystem, kernel_version};
+
+    #[test]
+    fn a_filesystem_that_the_kernel_does_not_have_is_missed() {
+        if !nix::unistd::geteuid().is_root() {
+            return;
+        }
+        assert!(has_filesystem("overlay"));
+        assert!(!has_filesystem("no-such-filesystem"));
+        let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+        assert!(!mounts.contains("no-such-directory"), "{mounts}");
+    }
 
     #[test]
     fn kernel_releases_are_understood() {

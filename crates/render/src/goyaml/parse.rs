@@ -38,9 +38,8 @@ fn parse(input: &[u8], dialect: Dialect, most: usize) -> Result<Vec<Node>, Error
     if input.len() > MAX_BYTES {
         return Err(Error::new(0, 0, format!("larger than {MAX_BYTES} bytes")));
     }
-    let open_ended = !matches!(input.last(), None | Some(b'\n'));
-    let mut text = Vec::with_capacity(input.len() + 1);
-    text.extend_from_slice(input);
+    let mut text = utf8(input)?;
+    let open_ended = !matches!(text.last(), None | Some(b'\n'));
     if open_ended {
         // The scanner cannot read a block scalar that ends without a line end; its text is put right in `Composer::scalar`.
         text.push(b'\n');
@@ -59,6 +58,25 @@ fn parse(input: &[u8], dialect: Dialect, most: usize) -> Result<Vec<Node>, Error
         SPARE.set(Some(scanner));
     }
     documents
+}
+
+/// A copy of the text with room for one more byte; UTF-16 with a byte order mark is read as such, as by libyaml.
+fn utf8(input: &[u8]) -> Result<Vec<u8>, Error> {
+    let unit: fn([u8; 2]) -> u16 = match input {
+        [0xff, 0xfe, ..] => u16::from_le_bytes,
+        [0xfe, 0xff, ..] => u16::from_be_bytes,
+        _ => {
+            let mut text = Vec::with_capacity(input.len() + 1);
+            text.extend_from_slice(input);
+            return Ok(text);
+        }
+    };
+    let (units, rest) = input.get(2..).unwrap_or_default().as_chunks::<2>();
+    let text = char::decode_utf16(units.iter().map(|pair| unit(*pair))).collect::<Result<String, _>>();
+    match text {
+        Ok(text) if rest.is_empty() => Ok(text.into_bytes()),
+        _ => Err(Error::new(0, 0, "invalid UTF-16")),
+    }
 }
 
 type Scanner = Parser<Cursor<Vec<u8>>>;

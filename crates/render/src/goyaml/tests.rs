@@ -148,3 +148,31 @@ fn merge_keys_and_aliases_expand_within_limits() {
     let error = parse_documents(b"a: 1\nb: 2\na: 3\n", Dialect::V3).unwrap_err();
     assert_eq!(error.line, 3);
 }
+
+#[test]
+fn what_once_made_the_scanner_panic_is_read_or_refused() {
+    let map = |text: &str| {
+        parse_documents(text.as_bytes(), Dialect::V3).map(|found| found.iter().map(to_json_value).collect::<Vec<_>>())
+    };
+    assert_eq!(map("a: [!b, c]"), Ok(vec![serde_json::json!({"a": ["", "c"]})]));
+    assert_eq!(map("{name: !s, other: x}"), Ok(vec![serde_json::json!({"name": "", "other": "x"})]));
+    for text in ["a: \"\\", "a: ''|\n 0", "[!,", "a: |", "a: >-", "? |", "\"\\x", "!<", "%", "%TAG", "&", "*"] {
+        for line_end in ["", "\n"] {
+            let refused = map(&format!("{text}{line_end}"));
+            assert_ne!(refused, Err(Error::new(0, 0, "malformed document")), "{text:?}");
+        }
+    }
+}
+
+#[test]
+fn utf_16_with_a_byte_order_mark_is_text() {
+    let text = "a: gr\u{fc}n \u{1f6a2}\n";
+    let little: Vec<u8> = [0xff, 0xfe].into_iter().chain(text.encode_utf16().flat_map(u16::to_le_bytes)).collect();
+    let big: Vec<u8> = [0xfe, 0xff].into_iter().chain(text.encode_utf16().flat_map(u16::to_be_bytes)).collect();
+    let expected = parse_documents(text.as_bytes(), Dialect::V3);
+    assert_eq!(parse_documents(&little, Dialect::V3), expected);
+    assert_eq!(parse_documents(&big, Dialect::V3), expected);
+    for broken in [&little[..little.len() - 1], &[0xff, 0xfe, 0x00, 0xd8], &[0xfe, 0xff, 0xdc]] {
+        assert_eq!(parse_documents(broken, Dialect::V3), Err(Error::new(0, 0, "invalid UTF-16")));
+    }
+}

@@ -40,8 +40,8 @@ pub struct Hook {
     pub manifest: Vec<u8>,
 }
 
-/// Kinds in the order of installation; others follow in the order of their names.
-const INSTALL_ORDER: [&str; 38] = [
+/// Kinds in the order of installation, what others refer to first; kinds that are not listed follow in the order of their names.
+pub const INSTALL_ORDER: [&str; 38] = [
     "PriorityClass",
     "Namespace",
     "NetworkPolicy",

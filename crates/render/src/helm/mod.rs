@@ -25,9 +25,9 @@ mod values;
 pub use chart::{Chart, Dependency, Maintainer, Metadata, unpack};
 pub use choose::{choose_version, is_exact_version};
 pub use inflate::InflateCharts;
-pub use manifest::{Document, Hook};
+pub use manifest::{Document, Hook, INSTALL_ORDER};
 pub use options::{Capabilities, KubeVersion, Limits, Lookup, Offline, Options, Release, Values};
-pub use print::{PrintOptions, print};
+pub use print::{PrintOptions, Printed, print};
 pub use values::files_of_arguments;
 
 use std::collections::BTreeMap;
@@ -53,41 +53,19 @@ pub struct Rendered {
     pub hooks: Vec<Hook>,
 }
 
-/// Which objects of a render are wanted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Wanted {
-    /// The objects of `crds/`, first.
-    pub crds: bool,
-    /// Hooks, last; without those that are only tests.
-    pub hooks: bool,
-    /// Hooks that are tests.
-    pub tests: bool,
-}
-
 // === impl Rendered ===
 
 impl Rendered {
-    /// The objects, parsed as Helm's clients parse them: of a key given twice the last one counts. Lists are replaced by their
-    /// items, empty documents are left out.
-    pub fn manifests(&self, wanted: Wanted) -> Result<Vec<Manifest>, Error> {
+    /// The objects of what `options` print, parsed as Helm's clients parse them: of a key given twice the last one counts.
+    /// Lists are replaced by their items, empty documents are left out.
+    pub fn manifests(&self, options: &PrintOptions) -> Result<Vec<Manifest>, Error> {
         let mut found = Vec::new();
-        let mut add = |path: &str, content: &[u8]| -> Result<(), Error> {
+        for Printed { path, content } in self.printed(options)? {
             let refuse = |error: goyaml::Error| Error::Manifest { path: path.to_owned(), message: error.to_string() };
             for document in goyaml::parse_documents(content, goyaml::Dialect::V2).map_err(refuse)? {
                 if !document.is_null() {
                     directory::collect(path, found.len(), goyaml::to_json_value(&document), &mut found)?;
                 }
-            }
-            Ok(())
-        };
-        if wanted.crds {
-            self.crds.iter().try_for_each(|(path, content)| add(path, content))?;
-        }
-        self.documents.iter().try_for_each(|document| add(&document.path, &document.content))?;
-        for hook in &self.hooks {
-            let test = hook.events.iter().all(|event| event == "test");
-            if (wanted.hooks && !test) || (wanted.tests && test) {
-                add(&hook.path, &hook.manifest)?;
             }
         }
         Ok(found)

@@ -17,38 +17,88 @@ pub struct PrintOptions {
     pub show_only: Vec<String>,
 }
 
+/// What one template printed, or one file of `crds/`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Printed<'a> {
+    /// `chart/templates/file.yaml`
+    pub path: &'a str,
+    /// One document; of a file of `crds/` all of them.
+    pub content: &'a [u8],
+}
+
+impl PrintOptions {
+    /// Whether `--show-only` is not given or names the template.
+    fn shows(&self, path: &str) -> bool {
+        self.show_only.is_empty() || self.show_only.iter().any(|pattern| names(pattern, path))
+    }
+}
+
+impl Rendered {
+    /// What is printed, in the order of installation, hooks last. A pattern of `--show-only` that names nothing is an error.
+    pub fn printed(&self, options: &PrintOptions) -> Result<Vec<Printed<'_>>, Error> {
+        let (mut found, hooks) = self.all(options);
+        found.extend(hooks);
+        if let Some(missing) =
+            options.show_only.iter().find(|pattern| !found.iter().any(|one| names(pattern, one.path)))
+        {
+            return Err(not_found(missing));
+        }
+        found.retain(|one| options.shows(one.path));
+        Ok(found)
+    }
+
+    /// Manifests, and hooks.
+    fn all(&self, options: &PrintOptions) -> (Vec<Printed<'_>>, Vec<Printed<'_>>) {
+        let is_test = |events: &[String]| events.iter().any(|event| event == "test");
+        let crds = self.crds.iter().filter(|_| options.include_crds).map(|(path, content)| Printed { path, content });
+        let documents = self.documents.iter().map(|one| Printed { path: &one.path, content: &one.content });
+        let hooks =
+            self.hooks.iter().filter(|hook| !options.no_hooks && !(options.skip_tests && is_test(&hook.events)));
+        let hooks = hooks.map(|hook| Printed { path: &hook.path, content: &hook.manifest });
+        (crds.chain(documents).collect(), hooks.collect())
+    }
+}
+
+impl Printed<'_> {
+    /// Appends the document with the comment that says where it comes from.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(format!("---\n# Source: {}\n", self.path).as_bytes());
+        out.extend_from_slice(self.content);
+        out.push(b'\n');
+    }
+}
+
+/// Whether a pattern of `--show-only`, which does not have the name of the chart, names a template.
+fn names(pattern: &str, path: &str) -> bool {
+    path.split_once('/').is_some_and(|(_, own)| glob::matches(pattern, own) == Some(true))
+}
+
+fn not_found(pattern: &str) -> Error {
+    Error::Chart { path: pattern.to_owned(), message: "could not find template in chart".to_owned() }
+}
+
 /// The documents of a render as `helm template` prints them.
 pub fn print(rendered: &Rendered, options: &PrintOptions) -> Result<Vec<u8>, Error> {
-    let mut manifest = Vec::new();
-    let document = |out: &mut Vec<u8>, path: &str, content: &[u8]| {
-        out.extend_from_slice(format!("---\n# Source: {path}\n").as_bytes());
-        out.extend_from_slice(content);
-        out.push(b'\n');
-    };
-    if options.include_crds {
-        rendered.crds.iter().for_each(|(path, content)| document(&mut manifest, path, content));
-    }
-    rendered.documents.iter().for_each(|one| document(&mut manifest, &one.path, &one.content));
-    let mut out = super::functions::trim(&manifest).to_vec();
+    let (manifests, hooks) = rendered.all(options);
+    let mut text = Vec::new();
+    manifests.iter().for_each(|one| one.write(&mut text));
+    // Helm trims what it has printed so far before it adds hooks.
+    let mut out = super::functions::trim(&text).to_vec();
     out.push(b'\n');
-    if !options.no_hooks {
-        let is_test = |events: &[String]| events.iter().any(|event| event == "test");
-        let hooks = rendered.hooks.iter().filter(|hook| !(options.skip_tests && is_test(&hook.events)));
-        hooks.for_each(|hook| document(&mut out, &hook.path, &hook.manifest));
-    }
+    hooks.iter().for_each(|hook| hook.write(&mut out));
     if options.show_only.is_empty() {
         return Ok(out);
     }
     only(&out, &options.show_only)
 }
 
+/// Helm picks from its own text: by the comment of each document.
 fn only(printed: &[u8], wanted: &[String]) -> Result<Vec<u8>, Error> {
     let mut out = Vec::new();
     for pattern in wanted {
         let mut found = false;
         for document in manifest::split(printed) {
-            let Some(path) = source(document) else { continue };
-            if glob::matches(pattern, &path) == Some(true) {
+            if source(document).is_some_and(|path| names(pattern, path)) {
                 found = true;
                 out.extend_from_slice(b"---\n");
                 out.extend_from_slice(document);
@@ -56,16 +106,15 @@ fn only(printed: &[u8], wanted: &[String]) -> Result<Vec<u8>, Error> {
             }
         }
         if !found {
-            return Err(Error::Chart { path: pattern.clone(), message: "could not find template in chart".to_owned() });
+            return Err(not_found(pattern));
         }
     }
     Ok(out)
 }
 
-/// The template that printed a document, by its first comment, without the name of the chart.
-fn source(document: &[u8]) -> Option<String> {
+/// The template that printed a document, by its first comment.
+fn source(document: &[u8]) -> Option<&str> {
     let start = memchr::memmem::find(document, b"# Source: ")?;
     let line = document.get(start + b"# Source: ".len()..)?.split(|byte| *byte == b'\n').next()?;
-    let line = std::str::from_utf8(line).ok()?;
-    line.split_once('/').map(|(_, path)| path.to_owned())
+    std::str::from_utf8(line).ok()
 }

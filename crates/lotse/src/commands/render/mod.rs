@@ -16,7 +16,7 @@ use lotse_delivery::{git, remotes::Origin};
 use lotse_render::{
     DirectoryOptions, Manifest, SourceType, Tree, goyaml,
     helm::{
-        Chart, InflateCharts, KubeVersion, Offline, Options, PrintOptions, Release, Rendered, Values, Wanted,
+        Chart, InflateCharts, KubeVersion, Offline, Options, PrintOptions, Release, Rendered, Values,
         files_of_arguments, print, render, render_files,
     },
     kustomize, normalize,
@@ -76,20 +76,7 @@ pub(super) fn run(arguments: &Render) -> Result<(), Failure> {
 impl Outcome {
     fn manifests(&self) -> Result<Vec<Manifest>, Failure> {
         match self {
-            Outcome::Chart(rendered, options) => {
-                let wanted = Wanted {
-                    crds: options.include_crds,
-                    hooks: !options.no_hooks,
-                    tests: !options.no_hooks && !options.skip_tests,
-                };
-                let mut manifests = rendered.manifests(wanted).map_err(failed)?;
-                if !options.show_only.is_empty() {
-                    let shown = print(rendered, options).map_err(failed)?;
-                    let source = |path: &str| format!("# Source: {path}\n");
-                    manifests.retain(|manifest| contains(&shown, source(&manifest.path).as_bytes()));
-                }
-                Ok(manifests)
-            }
+            Outcome::Chart(rendered, options) => rendered.manifests(options).map_err(failed),
             Outcome::Kustomization(_, manifests) | Outcome::Directory(manifests) => Ok(manifests.clone()),
         }
     }
@@ -107,10 +94,6 @@ impl Outcome {
             }
         }
     }
-}
-
-fn contains(text: &[u8], part: &[u8]) -> bool {
-    text.windows(part.len()).any(|window| window == part)
 }
 
 fn failed(error: lotse_render::Error) -> Failure {

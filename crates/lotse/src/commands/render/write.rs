@@ -9,7 +9,7 @@ use std::{
 
 use lotse_render::{Manifest, goyaml};
 
-use super::Outcome;
+use super::{Outcome, failed};
 use crate::exit::{Failure, Kind};
 
 /// Writes exactly what each template of a chart has printed.
@@ -26,31 +26,16 @@ pub(super) fn files(outcome: &Outcome, directory: &Path) -> Result<(), Failure> 
     match outcome {
         Outcome::Chart(rendered, options) => {
             let mut begun = BTreeSet::new();
-            let mut document = |path: &str, content: &[u8]| -> Result<(), Failure> {
-                let mut text = format!("---\n# Source: {path}\n").into_bytes();
-                text.extend_from_slice(content);
-                text.push(b'\n');
-                let first = begun.insert(path.to_owned());
-                let file = write(directory, path, &text, !first)?;
+            for document in rendered.printed(options).map_err(failed)? {
+                let mut text = Vec::new();
+                document.write(&mut text);
+                let first = begun.insert(document.path);
+                let file = write(directory, document.path, &text, !first)?;
                 if first {
                     println!("wrote {}", file.display());
                 }
-                Ok(())
-            };
-            if options.include_crds {
-                rendered.crds.iter().try_for_each(|(path, content)| document(path, content))?;
             }
-            let is_shown = |path: &str| {
-                let own = path.split_once('/').map_or(path, |(_, own)| own);
-                options.show_only.is_empty() || options.show_only.iter().any(|wanted| wanted == own)
-            };
-            let documents = rendered.documents.iter().filter(|one| is_shown(&one.path));
-            documents.into_iter().try_for_each(|one| document(&one.path, &one.content))?;
-            let is_test = |events: &[String]| events.iter().any(|event| event == "test");
-            let hooks = rendered.hooks.iter().filter(|hook| {
-                !options.no_hooks && is_shown(&hook.path) && !(options.skip_tests && is_test(&hook.events))
-            });
-            hooks.into_iter().try_for_each(|hook| document(&hook.path, &hook.manifest))
+            Ok(())
         }
         Outcome::Kustomization(_, manifests) | Outcome::Directory(manifests) => {
             manifests.iter().try_for_each(|manifest| {
