@@ -101,10 +101,12 @@ pub struct ApplicationSpec {
 #[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Source {
-    /// `https://…`, `ssh://…`, `git@host:path`, `file:///…` or an absolute path.
+    /// `https://…`, `ssh://…`, `git@host:path`, `file:///…` or an absolute path; with `chart` a chart repository (`https://…`) or
+    /// an OCI registry (`oci://…`, or without a scheme).
     #[serde(rename = "repoURL")]
     pub repo_url: String,
-    /// Branch, tag or commit; `HEAD` when empty. A plain working directory is read as it is when this is `WORKTREE`.
+    /// Branch, tag or commit; `HEAD` when empty. A plain working directory is read as it is when this is `WORKTREE`. With `chart`
+    /// a version or a constraint such as `1.*`; the newest when empty.
     pub target_revision: String,
     /// Directory in the repository.
     pub path: String,
@@ -323,7 +325,7 @@ pub struct ApplicationStatus {
 pub struct SyncStatus {
     /// `Synced`, `OutOfSync` or `Unknown`.
     pub status: String,
-    /// The commit that was compared.
+    /// The commit that was compared; of a chart its version.
     pub revision: String,
     /// With what was compared.
     #[serde(skip_serializing_if = "Option::is_none")]

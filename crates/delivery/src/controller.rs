@@ -34,6 +34,7 @@ use crate::{
     },
     plan::{self, Decision, Situation},
     project::{self, Target},
+    remotes::CredentialsOf,
     sources::{Rendered, Sources, WORKTREE},
     summary::{prunable, worst_health},
     sync::{self, Permissions, Progress},
@@ -156,6 +157,7 @@ impl Reconciler for Controller {
         let now = Timestamp::now();
         if application.metadata.annotations.as_ref().is_some_and(|annotations| annotations.contains_key(REFRESH)) {
             application.spec.all_sources().iter().for_each(|source| self.sources.refresh(&source.repo_url));
+            self.sources.refresh_remotes();
             self.remove_annotation(key, REFRESH).await?;
         }
         let previous = application.status.clone().unwrap_or_default();
@@ -234,7 +236,7 @@ impl Controller {
         }
         let worktree = source.target_revision == WORKTREE;
         lock(&self.events).watch(key, &source.repo_url, worktree);
-        let credentials = credentials::find(&self.secrets.in_namespace(key.namespace()), &source.repo_url);
+        let credentials = self.credentials(key, project.clone());
         let context = self.live.context(key, application).await?;
         let rendered = self.sources.render(&source, revision, credentials, context).await?;
         let desired = compare::desired(&self.live, key, spec, &rendered.manifests).await?;
@@ -432,12 +434,23 @@ impl Controller {
     fn next_look(&self, application: &Application, observation: &Observation) -> Next {
         let worst = worst_health(observation);
         let source = application.spec.all_sources().first().map(|source| source.repo_url.clone()).unwrap_or_default();
-        let polled = matches!(Location::parse(&source), Ok(Location::Remote(_)));
+        let polled =
+            observation.rendered.depends_on_others() || matches!(Location::parse(&source), Ok(Location::Remote(_)));
         let quiet = if polled { self.sources.poll() } else { SAFETY_INTERVAL };
         Next::After(match worst {
             HealthStatus::Progressing | HealthStatus::Missing => PROGRESS_INTERVAL,
             HealthStatus::Degraded | HealthStatus::Unknown => DEGRADED_INTERVAL,
             HealthStatus::Healthy | HealthStatus::Suspended => quiet,
+        })
+    }
+
+    /// The credentials of the Application's namespace, for repositories that its project may read: what a repository names
+    /// elsewhere gets at no more than its Application could.
+    fn credentials(&self, key: &Key, project: Option<Value>) -> CredentialsOf {
+        let secrets = self.secrets.in_namespace(key.namespace());
+        Arc::new(move |url| {
+            let permitted = project.as_ref().is_none_or(|project| project::permits_repository(project, url));
+            credentials::find(&secrets, url).filter(|_| permitted)
         })
     }
 

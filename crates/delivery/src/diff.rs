@@ -1,5 +1,6 @@
 //! What a sync would change, for people.
 
+use std::sync::Arc;
 use std::{path::PathBuf, time::Duration};
 
 use kube::{
@@ -46,7 +47,7 @@ pub async fn diff(client: &Client, key: &Key, mirrors: PathBuf) -> Result<Vec<Di
     let Some(source) = sources.first() else { return Ok(Vec::new()) };
     let live = Live::new(client.clone(), |_| {});
     let context = live.context(key, &application).await?;
-    let rendered = Sources::new(mirrors, Duration::ZERO).render(source, None, None, context).await?;
+    let rendered = Sources::new(mirrors, Duration::ZERO).render(source, None, Arc::new(|_| None), context).await?;
     let desired = compare::desired(&live, key, &application.spec, &rendered.manifests).await?;
     let mut differences = Vec::new();
     for object in desired {

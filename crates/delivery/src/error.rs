@@ -21,6 +21,14 @@ pub enum Error {
         /// Why.
         message: String,
     },
+    /// Something that the source wants from elsewhere could not be had.
+    #[error("{wanted_by}: {source}")]
+    Wanted {
+        /// The kustomization or the chart, and which entry of it.
+        wanted_by: String,
+        /// Why.
+        source: Box<Error>,
+    },
     /// The manifests could not be made.
     #[error("{0}")]
     Render(#[from] lotse_render::Error),

@@ -16,6 +16,7 @@ mod live;
 mod operation;
 pub mod plan;
 pub mod project;
+pub mod remotes;
 mod sources;
 mod summary;
 mod sync;

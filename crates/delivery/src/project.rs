@@ -24,12 +24,16 @@ pub struct Target<'a> {
 /// Why the source or the destination is not allowed by `project`, if it is not.
 pub fn refuse_spec(project: &Value, spec: &ApplicationSpec) -> Option<String> {
     let name = project["metadata"]["name"].as_str().unwrap_or_default();
-    let repositories = strings(&project["spec"]["sourceRepos"]);
-    let allowed = |source: &&Source| permits(&repositories, &source.repo_url);
+    let allowed = |source: &&Source| permits_repository(project, &source.repo_url);
     if let Some(source) = spec.all_sources().into_iter().find(|source| !allowed(source)) {
         return Some(format!("repository {} is not permitted in project {name}", source.repo_url));
     }
     refuse_destination(project, spec, &spec.destination.namespace)
+}
+
+/// Whether Applications of `project` may read a repository.
+pub fn permits_repository(project: &Value, url: &str) -> bool {
+    permits(&strings(&project["spec"]["sourceRepos"]), url)
 }
 
 /// Why objects may not go to `namespace`, if they may not.

@@ -14,7 +14,8 @@ use sha2::{Digest as _, Sha256};
 use crate::{
     Error,
     application::Source,
-    git::{self, Commit, CommitTree, Credentials, DirectoryTree, Location, Mirror},
+    git::{self, Commit, CommitTree, DirectoryTree, Location, Mirror},
+    remotes::{CredentialsOf, Origin, Pin, Remotes, Session},
     tools::{self, Context},
 };
 
@@ -33,6 +34,17 @@ pub struct Rendered {
     pub manifests: Arc<Vec<Manifest>>,
     /// Which tool the directory is written for.
     pub source_type: SourceType,
+    /// What it depends on elsewhere that can change: asked again before this is used again.
+    pins: Vec<Pin>,
+}
+
+// === impl Rendered ===
+
+impl Rendered {
+    /// Whether something elsewhere, besides the source's own repository, can make it another.
+    pub fn depends_on_others(&self) -> bool {
+        !self.pins.is_empty()
+    }
 }
 
 /// Reads sources. Cloning is cheap and shares the caches.
@@ -54,6 +66,8 @@ struct Inner {
     fetching: Mutex<HashMap<String, Arc<Mutex<()>>>>,
     /// One maker of the seed.
     seeding: Mutex<()>,
+    /// What sources want from elsewhere.
+    remotes: Remotes,
 }
 
 // === impl Sources ===
@@ -62,6 +76,7 @@ impl Sources {
     /// Sources whose remote copies live in `mirrors`; a remote is asked at most every `poll`.
     pub fn new(mirrors: PathBuf, poll: Duration) -> Self {
         let inner = Inner {
+            remotes: Remotes::new(mirrors.join("remotes"), poll),
             mirrors,
             poll,
             rendered: Mutex::default(),
@@ -80,6 +95,12 @@ impl Sources {
     /// Forgets what remotes have said, so that the next call asks again.
     pub fn refresh(&self, url: &str) {
         lock(&self.inner.resolved).retain(|(of, _), _| of != url);
+        self.inner.remotes.refresh(url);
+    }
+
+    /// Forgets what was said about everything that sources want from elsewhere.
+    pub fn refresh_remotes(&self) {
+        self.inner.remotes.refresh_all();
     }
 
     /// The objects of `source`, at `revision` instead of its own when that is given.
@@ -87,7 +108,7 @@ impl Sources {
         &self,
         source: &Source,
         revision: Option<&str>,
-        credentials: Option<Credentials>,
+        credentials: CredentialsOf,
         context: Context,
     ) -> Result<Rendered, Error> {
         let (inner, mut source) = (self.inner.clone(), source.clone());
@@ -106,30 +127,63 @@ impl Sources {
 // === impl Inner ===
 
 impl Inner {
-    fn render(&self, source: &Source, credentials: Option<Credentials>, context: &Context) -> Result<Rendered, Error> {
-        if source.chart.is_some() {
-            return Err(Error::InvalidSpec {
-                field: "spec.source.chart",
-                message: "charts from Helm repositories are not supported yet; keep the chart in Git and use spec.source.path".to_owned(),
-            });
+    fn render(&self, source: &Source, credentials: CredentialsOf, context: &Context) -> Result<Rendered, Error> {
+        if let Some(chart) = source.chart.as_ref().filter(|chart| !chart.is_empty()) {
+            return self.render_chart(chart, source, credentials, context);
         }
         let url = source.repo_url.as_str();
-        match Location::parse(url)? {
-            Location::Plain(path) => self.render_directory(&path, source, context),
+        let location = Location::parse(url)?;
+        let origin = if matches!(location, Location::Remote(_)) { Origin::Elsewhere } else { Origin::Local };
+        let session = &self.remotes.session(origin, credentials.clone());
+        match location {
+            Location::Plain(path) => self.render_directory(&path, source, context, session),
             Location::Local(path) if source.target_revision == WORKTREE => {
-                self.render_directory(&path, source, context)
+                self.render_directory(&path, source, context, session)
             }
             Location::Local(path) => {
                 let repository = git::open(&path, url)?;
                 let id = git::resolve_local(&repository, url, &source.target_revision)?;
-                self.render_commit(&repository, source, id, context)
+                self.render_commit(&repository, source, id, context, session)
             }
             Location::Remote(remote) => {
-                let mirror = Mirror::new(&self.mirrors, &remote, credentials);
+                let mirror = Mirror::new(&self.mirrors, &remote, credentials(&remote));
                 let (repository, id) = self.resolve_remote(&mirror, source)?;
-                self.render_commit(&repository, source, id, context)
+                self.render_commit(&repository, source, id, context, session)
             }
         }
+    }
+
+    /// A chart of a chart repository or an OCI registry, which has no commits: its version takes their place.
+    fn render_chart(
+        &self,
+        chart: &str,
+        source: &Source,
+        credentials: CredentialsOf,
+        context: &Context,
+    ) -> Result<Rendered, Error> {
+        if source.directory.is_some() || source.kustomize.is_some() {
+            return Err(Error::InvalidSpec {
+                field: "spec.source.chart",
+                message: "a chart is rendered by Helm: remove directory and kustomize".to_owned(),
+            });
+        }
+        // Argo CD writes OCI registries without a scheme.
+        let repository = match source.repo_url.contains("://") {
+            true => source.repo_url.clone(),
+            false => format!("oci://{}", source.repo_url),
+        };
+        let session = &self.remotes.session(Origin::Elsewhere, credentials);
+        let fetched = session.chart(&repository, chart, &source.target_revision)?;
+        // Its files are those of the archive, whatever else the source says.
+        let source = &Source { path: String::new(), ..source.clone() };
+        let hash: String = Sha256::digest(&fetched.packed).iter().map(|byte| format!("{byte:02x}")).collect();
+        let key = format!("{hash} {}", cache_key(source, context));
+        if let Some(rendered) = self.cached(&key, session)? {
+            return Ok(rendered);
+        }
+        let subject = format!("{chart} {}", fetched.version);
+        let commit = Commit { id: fetched.version.clone(), subject, author: String::new() };
+        self.render_tree(&fetched.tree(chart)?, source, commit, key, context, session)
     }
 
     fn resolve_remote(&self, mirror: &Mirror, source: &Source) -> Result<(gix::Repository, gix::ObjectId), Error> {
@@ -154,28 +208,35 @@ impl Inner {
         source: &Source,
         id: gix::ObjectId,
         context: &Context,
+        session: &Session,
     ) -> Result<Rendered, Error> {
         let key = format!("{id} {}", cache_key(source, context));
-        if let Some(rendered) = self.cached(&key) {
+        if let Some(rendered) = self.cached(&key, session)? {
             return Ok(rendered);
         }
         let tree = CommitTree::new(repository, &source.repo_url, id)?;
         let commit = git::commit(repository, &source.repo_url, id)?;
-        self.render_tree(&tree, source, commit, key, context)
+        self.render_tree(&tree, source, commit, key, context, session)
     }
 
-    fn render_directory(&self, path: &std::path::Path, source: &Source, context: &Context) -> Result<Rendered, Error> {
+    fn render_directory(
+        &self,
+        path: &std::path::Path,
+        source: &Source,
+        context: &Context,
+        session: &Session,
+    ) -> Result<Rendered, Error> {
         let tree = DirectoryTree::new(path)?;
         let directory = lotse_render::normalize(&source.path)?;
         let whole = tools::source_type(&tree, source)? != SourceType::Directory;
         // Kustomizations and charts read what lies beside them.
         let id = tree.fingerprint(if whole { "" } else { &directory })?;
         let key = format!("{id} {}", cache_key(source, context));
-        if let Some(rendered) = self.cached(&key) {
+        if let Some(rendered) = self.cached(&key, session)? {
             return Ok(rendered);
         }
         let commit = Commit { id, subject: "working directory".to_owned(), author: String::new() };
-        self.render_tree(&tree, source, commit, key, context)
+        self.render_tree(&tree, source, commit, key, context, session)
     }
 
     fn render_tree(
@@ -185,14 +246,15 @@ impl Inner {
         commit: Commit,
         key: String,
         context: &Context,
+        session: &Session,
     ) -> Result<Rendered, Error> {
         let source_type = tools::source_type(tree, source)?;
         let secret = match source_type {
             SourceType::Directory => [0; 32],
             SourceType::Kustomize | SourceType::Helm => self.secret()?,
         };
-        let manifests = Arc::new(tools::render(tree, source, source_type, context, &secret)?);
-        let rendered = Rendered { commit, manifests, source_type };
+        let manifests = Arc::new(tools::render(tree, source, source_type, context, &secret, session)?);
+        let rendered = Rendered { commit, manifests, source_type, pins: session.pins() };
         let mut cache = lock(&self.rendered);
         if cache.len() >= CACHED
             && let Some(oldest) = cache.iter().min_by_key(|(_, (used, _))| *used).map(|(key, _)| key.clone())
@@ -234,11 +296,16 @@ impl Inner {
         }
     }
 
-    fn cached(&self, key: &str) -> Option<Rendered> {
-        let mut cache = lock(&self.rendered);
-        let (used, rendered) = cache.get_mut(key)?;
-        *used = Instant::now();
-        Some(rendered.clone())
+    /// What was rendered before, if everything that it depends on elsewhere still means the same.
+    fn cached(&self, key: &str, session: &Session) -> Result<Option<Rendered>, Error> {
+        let known = lock(&self.rendered).get_mut(key).map(|(used, rendered)| {
+            *used = Instant::now();
+            rendered.clone()
+        });
+        match known {
+            Some(rendered) if session.still(&rendered.pins)? => Ok(Some(rendered)),
+            _ => Ok(None),
+        }
     }
 }
 

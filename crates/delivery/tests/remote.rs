@@ -3,92 +3,14 @@
 
 mod setup;
 
-use std::{
-    path::{Path, PathBuf},
-    process::Stdio,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::{path::Path, process::Stdio, sync::atomic::Ordering, time::Duration};
 
-use axum::{
-    Router,
-    body::{Body, Bytes},
-    extract::{Request, State},
-    http::{Response, StatusCode},
-};
-use http_body_util::BodyExt;
+use axum::{body::Body, http::StatusCode};
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, api::PostParams};
 use serde_json::{Value, json};
-use setup::*;
-use tokio::io::AsyncWriteExt;
+use setup::{server::serve, *};
 use tower::ServiceExt;
-
-/// What the server needs to know.
-#[derive(Clone)]
-struct Git {
-    root: PathBuf,
-    /// `Basic …`, when a password is asked for.
-    authorization: Option<String>,
-    requests: Arc<AtomicUsize>,
-}
-
-/// Serves the repositories below `root` with `git http-backend`.
-async fn serve(root: &Path, authorization: Option<&str>) -> (String, Arc<AtomicUsize>) {
-    let requests = Arc::new(AtomicUsize::new(0));
-    let state =
-        Git { root: root.to_owned(), authorization: authorization.map(str::to_owned), requests: requests.clone() };
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    let router = Router::new().fallback(backend).with_state(state);
-    tokio::spawn(async move { axum::serve(listener, router).await });
-    (url, requests)
-}
-
-async fn backend(State(git): State<Git>, request: Request) -> Response<Body> {
-    git.requests.fetch_add(1, Ordering::SeqCst);
-    let (request, body) = request.into_parts();
-    let body = body.collect().await.unwrap().to_bytes();
-    let header =
-        |name: &str| request.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
-    if git.authorization.is_some() && git.authorization.as_deref() != Some(header("authorization").as_str()) {
-        let response =
-            Response::builder().status(StatusCode::UNAUTHORIZED).header("www-authenticate", "Basic realm=git");
-        return response.body(Body::empty()).unwrap();
-    }
-    let mut command = tokio::process::Command::new("git");
-    command
-        .arg("http-backend")
-        .env("GIT_PROJECT_ROOT", &git.root)
-        .env("GIT_HTTP_EXPORT_ALL", "1")
-        .env("GIT_CONFIG_COUNT", "1")
-        .env("GIT_CONFIG_KEY_0", "safe.directory")
-        .env("GIT_CONFIG_VALUE_0", "*")
-        .env("REQUEST_METHOD", request.method.as_str())
-        .env("PATH_INFO", request.uri.path())
-        .env("QUERY_STRING", request.uri.query().unwrap_or_default())
-        .env("CONTENT_TYPE", header("content-type"))
-        .env("GIT_PROTOCOL", header("git-protocol"))
-        .env("HTTP_CONTENT_ENCODING", header("content-encoding"))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped());
-    let mut child = command.env("CONTENT_LENGTH", body.len().to_string()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(&body).await.unwrap();
-    let output = child.wait_with_output().await.unwrap().stdout;
-    let end = output.windows(4).position(|window| window == b"\r\n\r\n").expect("a header");
-    let mut response = Response::builder();
-    for line in String::from_utf8_lossy(&output[..end]).lines() {
-        let (name, value) = line.split_once(": ").unwrap();
-        response = match name {
-            "Status" => response.status(value.split(' ').next().unwrap().parse::<u16>().unwrap()),
-            _ => response.header(name, value),
-        };
-    }
-    response.body(Body::from(Bytes::copy_from_slice(&output[end + 4..]))).unwrap()
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_push_to_a_remote_repository_is_noticed_by_polling() {

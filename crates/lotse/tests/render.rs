@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::{
+    collections::HashMap,
     fs,
+    io::{BufRead as _, BufReader, Write as _},
     path::{Path, PathBuf},
     process::{Command, Output},
 };
@@ -16,7 +18,7 @@ fn corpus() -> PathBuf {
 
 fn render(directory: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_lotse"));
-    command.arg("render").args(arguments).current_dir(directory);
+    command.arg("render").args(arguments).current_dir(directory).env("XDG_CACHE_HOME", directory.join(".cache"));
     command.output().unwrap()
 }
 
@@ -195,4 +197,120 @@ fn validation_says_what_the_api_would_refuse() {
     let error = refused(root.path(), &["plain", "--validate"], 1);
     assert!(error.contains("plain/service.yaml: Service web"), "{error}");
     assert!(error.contains("spec.selecter") && error.contains("spec.ports[0].port"), "{error}");
+}
+
+/// A server of these files on loopback, for as long as the test runs.
+fn serve(files: HashMap<String, Vec<u8>>) -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+            let first = lines.next().unwrap().unwrap();
+            lines.map_while(Result::ok).find(String::is_empty);
+            let path = first.split(' ').nth(1).unwrap_or_default();
+            let (status, body) = match files.get(path) {
+                Some(body) => ("200 OK", body.clone()),
+                None => ("404 Not Found", Vec::new()),
+            };
+            let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+            let _ = stream.write_all(&[head.into_bytes(), body].concat());
+        }
+    });
+    url
+}
+
+/// A chart repository with one chart.
+fn chart_repository(root: &TempDir) -> String {
+    write(
+        root,
+        &[
+            ("published/web/Chart.yaml", "apiVersion: v2\nname: web\nversion: 1.4.0\n"),
+            (
+                "published/web/templates/map.yaml",
+                "kind: ConfigMap\napiVersion: v1\nmetadata: {name: web-of-{{ .Release.Name }}}\n",
+            ),
+        ],
+    );
+    let directory = root.path().join("published");
+    let packed = Command::new("tar").args(["-czf", "web.tgz", "web"]).current_dir(&directory).status().unwrap();
+    assert!(packed.success());
+    let packed = fs::read(directory.join("web.tgz")).unwrap();
+    let index =
+        "entries:\n  web:\n  - {version: 1.4.0, urls: [web-1.4.0.tgz]}\n  - {version: 1.3.0, urls: [gone.tgz]}\n";
+    serve(HashMap::from([
+        ("/charts/index.yaml".to_owned(), index.into()),
+        ("/charts/web-1.4.0.tgz".to_owned(), packed),
+        ("/map.yaml".to_owned(), "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: elsewhere\n".into()),
+    ]))
+}
+
+#[test]
+fn charts_are_fetched_by_repository_and_by_url_as_helm_template_takes_them() {
+    let root = TempDir::new().unwrap();
+    let url = chart_repository(&root);
+    let repository = format!("{url}/charts");
+    let text = printed(root.path(), &["web", "--repo", &repository, "--version", "1.*", "--name", "x"]);
+    assert!(text.contains("name: web-of-x") && text.contains("# Source: web/templates/map.yaml"), "{text}");
+    let again = ["web", "--repo", &repository, "--version", "1.4.0", "--name", "x"];
+    assert_eq!(printed(root.path(), &again), text);
+    assert_eq!(printed(root.path(), &[&again[..], &["--offline"]].concat()), text);
+    assert_eq!(printed(root.path(), &[&format!("{repository}/web-1.4.0.tgz"), "--name", "x"]), text);
+    let error = refused(root.path(), &["web", "--repo", &repository, "--version", "2.0.0"], 1);
+    assert!(error.contains("has no version of web 2.0.0; it has 1.4.0, 1.3.0"), "{error}");
+    let error = refused(root.path(), &["web", "--repo", &repository, "--version", "1.3.0", "--offline"], 1);
+    assert!(error.contains("--offline asks nobody"), "{error}");
+    let error = refused(root.path(), &[".", "--version", "1"], 2);
+    assert!(error.contains("--version"), "{error}");
+    let error = refused(root.path(), &["oci://127.0.0.1:9/charts/web", "--version", "1.0.0"], 1);
+    assert!(error.contains("oci://127.0.0.1:9/charts/web") && error.contains("Connection refused"), "{error}");
+}
+
+#[test]
+fn dependencies_are_fetched_only_when_that_is_wanted() {
+    let root = TempDir::new().unwrap();
+    let url = chart_repository(&root);
+    let parent = format!(
+        "apiVersion: v2\nname: shop\nversion: 1.0.0\ndependencies:\n- {{name: web, version: ^1.0.0, repository: '{url}/charts'}}\n"
+    );
+    write(&root, &[("shop/Chart.yaml", &parent)]);
+    let error = refused(root.path(), &["shop"], 1);
+    assert!(error.contains("dependency web is not in charts/") && error.contains("--dependency-update"), "{error}");
+    let text = printed(root.path(), &["shop", "--dependency-update"]);
+    assert!(text.contains("# Source: shop/charts/web/templates/map.yaml"), "{text}");
+    assert!(!root.path().join("shop/charts").exists(), "nothing is written into the chart");
+    assert_eq!(printed(root.path(), &["shop", "--dependency-update", "--offline"]), text);
+}
+
+#[test]
+fn remote_bases_are_fetched_as_kustomize_build_does() {
+    let root = TempDir::new().unwrap();
+    let url = chart_repository(&root);
+    write(
+        &root,
+        &[
+            ("base/d/kustomization.yaml", "resources: [map.yaml]\n"),
+            ("base/d/map.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: base\n"),
+        ],
+    );
+    let git = |arguments: &[&str]| {
+        let identity = ["-c", "user.name=Test", "-c", "user.email=test@example.org"];
+        let directory = root.path().join("base");
+        assert!(Command::new("git").args(identity).args(arguments).current_dir(directory).status().unwrap().success());
+    };
+    git(&["init", "--quiet", "--initial-branch=main"]);
+    git(&["add", "-A"]);
+    git(&["commit", "--quiet", "-m", "base"]);
+    git(&["tag", "v1"]);
+    let kustomization =
+        format!("namePrefix: my-\nresources:\n- file://{}/base//d?ref=v1\n- {url}/map.yaml\n", root.path().display());
+    write(&root, &[("overlay/kustomization.yaml", &kustomization)]);
+    let error = refused(root.path(), &["overlay", "--offline"], 1);
+    assert!(error.contains("overlay: ") && error.contains("--offline asks nobody"), "{error}");
+    let text = printed(root.path(), &["overlay"]);
+    assert!(text.contains("name: my-base") && text.contains("name: my-elsewhere"), "{text}");
+    assert_eq!(printed(root.path(), &["overlay", "--offline"]), text);
+    // A whole repository by its URL is a source on this machine too.
+    let repository = format!("file://{}/base", root.path().display());
+    assert!(printed(root.path(), &[&repository, "--path", "d", "--revision", "v1"]).contains("name: base"));
 }

@@ -19,7 +19,7 @@ use gix::{
 };
 use sha2::{Digest, Sha256};
 
-use super::{checked_revision, describe, location::redacted, open_with};
+use super::{checked_revision, describe, location::redacted, open_with, transport};
 use crate::Error;
 
 /// A remote that does not answer within this time is given up; it is asked again later.
@@ -58,7 +58,14 @@ pub struct Mirror {
     /// Host keys, learned at the first contact and checked from then on.
     known_hosts: PathBuf,
     credentials: Option<Credentials>,
+    /// A transfer that makes the copy larger is given up.
+    max_bytes: u64,
+    /// Whether http redirects are followed.
+    redirects: bool,
 }
+
+/// Copies of sources may be this large.
+const MAX_BYTES: u64 = 8 << 30;
 
 /// Branches, tags and `HEAD` of a remote.
 type References = BTreeMap<String, ObjectId>;
@@ -74,7 +81,28 @@ impl Mirror {
             path: directory.join(name),
             known_hosts: directory.join("known_hosts"),
             credentials,
+            max_bytes: MAX_BYTES,
+            redirects: true,
         }
+    }
+
+    /// The same with a limit for the size of the copy, and without following redirects.
+    #[must_use]
+    pub(crate) fn limited(self, max_bytes: u64) -> Self {
+        Self { max_bytes, redirects: false, ..self }
+    }
+
+    /// The same copy of a repository that has moved.
+    #[must_use]
+    pub(crate) fn at(&self, url: &str, credentials: Option<Credentials>) -> Self {
+        Self { url: url.to_owned(), credentials, ..self.clone() }
+    }
+
+    /// What a revision means in the copy as it is; nobody is asked.
+    pub(crate) fn resolve_kept(&self, revision: &str) -> Result<(gix::Repository, ObjectId), Error> {
+        let repository = open_with(&self.path, &self.url, &[])?;
+        let id = super::resolve_local(&repository, &self.url, revision)?;
+        Ok((repository, id))
     }
 
     /// Asks the remote which commit `revision` is, fetches it if it is new, and returns the copy to read it from.
@@ -82,14 +110,18 @@ impl Mirror {
         let revision = checked_revision(&self.url, revision)?;
         let repository = self.open_or_init()?;
         let interrupt = Arc::new(AtomicBool::new(false));
-        let _watchdog = Watchdog::start(interrupt.clone());
+        let watchdog = Watchdog::start(interrupt.clone(), self.path.join("objects/pack"), self.max_bytes);
         // A full hash that is already here cannot have changed its meaning.
         if let Ok(id) = ObjectId::from_hex(revision.as_bytes())
             && repository.has_object(id)
         {
             return Ok((repository, id));
         }
-        let references = self.fetch(&repository, revision, &interrupt)?;
+        let fetched = self.fetch(&repository, revision, &interrupt);
+        if let Some(reason) = watchdog.reason() {
+            return Err(self.failure(reason));
+        }
+        let references = fetched?;
         let id = find(&references, revision)
             .or_else(|| super::resolve_local(&repository, &self.url, revision).ok())
             .ok_or_else(|| {
@@ -134,10 +166,16 @@ impl Mirror {
         let remote = repository
             .remote_at_without_url_rewrite(self.url.as_str())
             .and_then(|remote| {
-                remote.with_refspecs(["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"], Direction::Fetch)
+                remote
+                    .with_refspecs(["HEAD", "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"], Direction::Fetch)
             })
             .map_err(failure)?;
         let mut connection = remote.connect(Direction::Fetch).map_err(failure)?;
+        if let Some(options) =
+            transport::options(repository, &self.url, self.redirects).map_err(|message| self.failure(message))?
+        {
+            connection = connection.with_transport_options(options);
+        }
         let credentials = self.credentials.clone();
         // Without credentials of our own the answer is "none": no helper program of the machine is ever asked.
         connection.set_credentials(move |action| match (action, &credentials) {
@@ -198,30 +236,59 @@ fn find(references: &References, revision: &str) -> Option<ObjectId> {
     ["", "refs/heads/", "refs/tags/"].iter().find_map(|prefix| references.get(&format!("{prefix}{revision}")).copied())
 }
 
-/// Interrupts a transfer that takes too long.
+/// Interrupts a transfer that takes too long or too much.
 struct Watchdog {
-    done: Arc<(std::sync::Mutex<bool>, std::sync::Condvar)>,
+    state: Arc<(std::sync::Mutex<State>, std::sync::Condvar)>,
 }
 
+#[derive(Default)]
+struct State {
+    done: bool,
+    /// Why it was interrupted.
+    reason: Option<String>,
+}
+
+/// How often the size of the copy is looked at.
+const LOOK: Duration = Duration::from_millis(500);
+
 impl Watchdog {
-    fn start(interrupt: Arc<AtomicBool>) -> Self {
-        let done = Arc::new((std::sync::Mutex::new(false), std::sync::Condvar::new()));
-        let shared = done.clone();
+    fn start(interrupt: Arc<AtomicBool>, packs: PathBuf, max_bytes: u64) -> Self {
+        let state = Arc::new((std::sync::Mutex::new(State::default()), std::sync::Condvar::new()));
+        let shared = state.clone();
         std::thread::spawn(move || {
             let (lock, wake) = &*shared;
-            let finished = lock.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            let waited = wake.wait_timeout_while(finished, DEADLINE, |finished| !*finished);
-            if waited.is_ok_and(|(finished, _)| !*finished) {
+            let begun = std::time::Instant::now();
+            let mut state = lock.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            while !state.done && state.reason.is_none() {
+                let waited = wake.wait_timeout(state, LOOK);
+                state = waited.unwrap_or_else(std::sync::PoisonError::into_inner).0;
+                if begun.elapsed() > DEADLINE {
+                    state.reason = Some(format!("it was not complete after {} s", DEADLINE.as_secs()));
+                } else if !state.done && size(&packs) > max_bytes {
+                    state.reason = Some(format!("it is larger than {} MiB", max_bytes >> 20));
+                }
+            }
+            if state.reason.is_some() {
                 interrupt.store(true, Ordering::Relaxed);
             }
         });
-        Self { done }
+        Self { state }
+    }
+
+    fn reason(&self) -> Option<String> {
+        self.state.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).reason.clone()
     }
 }
 
 impl Drop for Watchdog {
     fn drop(&mut self) {
-        *self.done.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = true;
-        self.done.1.notify_all();
+        self.state.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).done = true;
+        self.state.1.notify_all();
     }
+}
+
+/// Bytes of the files in a directory.
+fn size(directory: &Path) -> u64 {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    entries.filter_map(|entry| Some(entry.metadata().ok()?.len())).sum()
 }

@@ -6,6 +6,7 @@
 
 mod location;
 mod mirror;
+mod transport;
 mod tree;
 
 use std::path::PathBuf;
@@ -13,6 +14,7 @@ use std::path::PathBuf;
 use gix::ObjectId;
 
 pub use location::Location;
+pub(crate) use location::redacted;
 pub use mirror::{Credentials, Mirror};
 pub use tree::{CommitTree, DirectoryTree};
 

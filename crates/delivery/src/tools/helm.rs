@@ -10,7 +10,7 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::{Context, is_false};
-use crate::{Error, application::Source};
+use crate::{Error, application::Source, remotes::Session};
 
 /// `spec.source.helm`.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
@@ -58,7 +58,7 @@ pub struct HelmSource {
     /// `v3` or empty.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub version: String,
-    /// Credentials for charts elsewhere, which are not fetched.
+    /// Send a repository's credentials to other hosts too. Never done; see `docs/gaps.md`.
     #[serde(skip_serializing_if = "is_false")]
     pub pass_credentials: bool,
 }
@@ -92,18 +92,11 @@ pub(super) fn render(
     source: &Source,
     context: &Context,
     secret: &[u8; 32],
+    session: &Session,
 ) -> Result<Vec<Manifest>, Error> {
     let helm = source.helm.clone().unwrap_or_default();
-    let chart = Chart::load(tree, &source.path)?;
-    if let Some(missing) = chart.missing_dependencies().first() {
-        return Err(Error::InvalidSpec {
-            field: "spec.source.path",
-            message: format!(
-                "the chart {} wants the chart {missing}, which is not in charts/: run `helm dependency build` and commit charts/",
-                chart.metadata.name
-            ),
-        });
-    }
+    let mut chart = Chart::load(tree, &source.path)?;
+    session.complete(&mut chart, tree, &source.path)?;
     let options = options(tree, source, &helm, context, secret)?;
     let rendered = lotse_render::helm::render(&chart, &options, &Offline)?;
     Ok(rendered.manifests(&PrintOptions {
@@ -151,7 +144,9 @@ fn options(
 pub(super) fn seed(source: &Source, context: &Context, secret: &[u8; 32]) -> [u8; 32] {
     let mut hash = Sha256::new();
     hash.update(secret);
-    for part in [&context.namespace, &context.name, &source.repo_url, &source.path] {
+    let chart = source.chart.clone().unwrap_or_default();
+    let place = if chart.is_empty() { &source.path } else { &chart };
+    for part in [&context.namespace, &context.name, &source.repo_url, place] {
         hash.update((part.len() as u64).to_le_bytes());
         hash.update(part.as_bytes());
     }

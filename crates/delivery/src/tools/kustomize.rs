@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use lotse_render::{
     Manifest, Tree,
     helm::{InflateCharts, Options as HelmOptions},
-    kustomize::{Options, Overrides, PatchOverride, build},
+    kustomize::{Options, Overrides, PatchOverride},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Context, helm::seed, is_false};
-use crate::{Error, application::Source};
+use crate::{Error, application::Source, remotes::Session};
 
 /// `spec.source.kustomize`.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
@@ -101,6 +101,7 @@ pub(super) fn render(
     source: &Source,
     context: &Context,
     secret: &[u8; 32],
+    session: &Session,
 ) -> Result<Vec<Manifest>, Error> {
     let overrides = overrides(source.kustomize.clone().unwrap_or_default())?;
     let charts = InflateCharts {
@@ -112,7 +113,7 @@ pub(super) fn render(
         },
     };
     let options = Options { overrides: Some(&overrides), charts: Some(&charts), ..Options::default() };
-    Ok(build(tree, &source.path, &options)?.manifests())
+    Ok(session.build(tree, &source.path, &options)?.manifests())
 }
 
 fn overrides(given: KustomizeSource) -> Result<Overrides, Error> {

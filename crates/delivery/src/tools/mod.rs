@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use lotse_render::{DirectoryOptions, Manifest, SourceType, Tree, helm::Capabilities};
 use serde::Serialize;
 
-use crate::{Error, application::Source};
+use crate::{Error, application::Source, remotes::Session};
 
 /// For which Application and cluster a source is rendered.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -77,13 +77,14 @@ pub(crate) fn source_type(tree: &dyn Tree, source: &Source) -> Result<SourceType
     }
 }
 
-/// The objects of a source. `secret` is what random functions of charts are drawn from.
+/// The objects of a source. `secret` is what random functions of charts are drawn from; `session` fetches what lies elsewhere.
 pub(crate) fn render(
     tree: &dyn Tree,
     source: &Source,
     kind: SourceType,
     context: &Context,
     secret: &[u8; 32],
+    session: &Session,
 ) -> Result<Vec<Manifest>, Error> {
     match kind {
         SourceType::Directory => {
@@ -92,8 +93,8 @@ pub(crate) fn render(
                 DirectoryOptions { recurse: directory.recurse, include: directory.include, exclude: directory.exclude };
             Ok(lotse_render::render_directory(tree, &source.path, &options)?)
         }
-        SourceType::Kustomize => kustomize::render(tree, source, context, secret),
-        SourceType::Helm => helm::render(tree, source, context, secret),
+        SourceType::Kustomize => kustomize::render(tree, source, context, secret, session),
+        SourceType::Helm => helm::render(tree, source, context, secret, session),
     }
 }
 

@@ -1,6 +1,8 @@
 //! An API server, delivery, and a repository to deliver from.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
+pub(crate) mod server;
+
 use std::{
     path::{Path, PathBuf},
     process::Command,

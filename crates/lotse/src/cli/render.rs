@@ -5,17 +5,22 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 #[derive(Debug, Args)]
-#[command(after_help = "\
+#[command(
+    disable_version_flag = true,
+    after_help = "\
 Examples:
   lotse render overlays/production | kubectl apply -f -
   lotse render chart --name shop --namespace shop -f values-production.yaml --set image.tag=v2
   lotse render chart.tgz --show-only templates/deployment.yaml
   lotse render https://git.example.org/team/shop.git --path deploy --revision v1.2
+  lotse render oci://registry.example.org/charts/shop --version 1.* --name shop
+  lotse render shop --repo https://charts.example.org --version 1.2.3
   lotse render overlays/production --validate > /dev/null
 
-Exit code 1 means that it could not be rendered, or that --validate found something; standard output is empty then.")]
+Exit code 1 means that it could not be rendered, or that --validate found something; standard output is empty then."
+)]
 pub(crate) struct Render {
-    /// Directory, packed chart (.tgz) or Git repository
+    /// Directory, packed chart (.tgz), Git repository, or chart by URL (https://….tgz, oci://…) or by name with --repo
     #[arg(value_name = "PATH|URL")]
     pub(crate) path: String,
     /// Read this branch, tag or commit instead of the files as they are
@@ -39,6 +44,9 @@ pub(crate) struct Render {
     /// Plain directories: also read the directories below
     #[arg(long)]
     pub(crate) recurse: bool,
+    /// Ask nobody: what lies elsewhere must have been kept by an earlier run
+    #[arg(long)]
+    pub(crate) offline: bool,
     #[command(flatten)]
     pub(crate) chart: ChartOptions,
 }
@@ -50,6 +58,15 @@ pub(crate) struct ChartOptions {
     /// Name of the release
     #[arg(long, default_value = "release-name")]
     pub(crate) name: String,
+    /// Chart repository of the chart that PATH names
+    #[arg(long, value_name = "URL", conflicts_with_all = ["revision", "directory"])]
+    pub(crate) repo: Option<String>,
+    /// Version of a chart by URL or by --repo, or a constraint such as 1.*; the newest when absent
+    #[arg(long, value_name = "VERSION")]
+    pub(crate) version: Option<String>,
+    /// Fetch dependencies that are not in charts/, as helm dependency build does
+    #[arg(long)]
+    pub(crate) dependency_update: bool,
     /// Namespace of the release
     #[arg(long, short, default_value = "default")]
     pub(crate) namespace: String,

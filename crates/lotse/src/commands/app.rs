@@ -53,8 +53,10 @@ async fn read(client: &Client, arguments: &AppName) -> Result<Application, Failu
     found.map_err(|error| Failure::from_api("application", &error))
 }
 
-fn short(revision: &str) -> String {
-    revision.chars().take(7).collect()
+/// The beginning of a commit; a chart's version as it is.
+pub(super) fn short(revision: &str) -> String {
+    let is_commit = revision.len() >= 40 && revision.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if is_commit { revision.chars().take(7).collect() } else { revision.to_owned() }
 }
 
 async fn list(client: &Client, format: Format) -> Result<(), Failure> {

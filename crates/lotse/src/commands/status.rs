@@ -40,7 +40,7 @@ pub(crate) async fn run(profile: &Profile, format: Format) -> Result<(), Failure
     for application in &applications.items {
         let status = application.status.clone().unwrap_or_default();
         let name = application.metadata.name.clone().unwrap_or_default();
-        let revision: String = status.sync.revision.chars().take(7).collect();
+        let revision = super::app::short(&status.sync.revision);
         let (good, bad) = (status.health.status == "Healthy", status.health.status == "Degraded");
         rows.push(vec![
             name.clone(),

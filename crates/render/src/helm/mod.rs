@@ -5,6 +5,7 @@
 
 mod builtin;
 mod chart;
+mod choose;
 mod engine;
 mod failure;
 mod format;
@@ -21,7 +22,8 @@ mod template;
 mod value;
 mod values;
 
-pub use chart::{Chart, Dependency, Maintainer, Metadata};
+pub use chart::{Chart, Dependency, Maintainer, Metadata, unpack};
+pub use choose::{choose_version, is_exact_version};
 pub use inflate::InflateCharts;
 pub use manifest::{Document, Hook, INSTALL_ORDER};
 pub use options::{Capabilities, KubeVersion, Limits, Lookup, Offline, Options, Release, Values};

@@ -53,7 +53,7 @@ impl Rendered {
         let crds = self.crds.iter().filter(|_| options.include_crds).map(|(path, content)| Printed { path, content });
         let documents = self.documents.iter().map(|one| Printed { path: &one.path, content: &one.content });
         let hooks =
-            self.hooks.iter().filter(|hook| !options.no_hooks && !(options.skip_tests && is_test(&hook.events)));
+            self.hooks.iter().filter(|hook| !(options.no_hooks || (options.skip_tests && is_test(&hook.events))));
         let hooks = hooks.map(|hook| Printed { path: &hook.path, content: &hook.manifest });
         (crds.chain(documents).collect(), hooks.collect())
     }

@@ -32,6 +32,8 @@ pub(super) struct Loader<'a> {
     visited: Vec<String>,
     /// How many kustomizations led here, of any tree.
     depth: usize,
+    /// Whether this tree was fetched from another machine: it may not name what lies on this one.
+    foreign: bool,
     pub(super) options: Options<'a>,
     spent: Arc<Spent>,
 }
@@ -51,7 +53,16 @@ const MAX_DEPTH: usize = 64;
 impl<'a> Loader<'a> {
     pub(super) fn new(tree: &'a dyn Tree, path: &str, options: Options<'a>) -> Result<Self, Error> {
         let root = normalize(path)?;
-        Ok(Self { tree, base: root.clone(), root, visited: Vec::new(), depth: 0, options, spent: Arc::default() })
+        Ok(Self {
+            tree,
+            base: root.clone(),
+            root,
+            visited: Vec::new(),
+            depth: 0,
+            foreign: false,
+            options,
+            spent: Arc::default(),
+        })
     }
 
     fn limit(&self, what: &'static str, limit: usize) -> Error {
@@ -72,6 +83,11 @@ impl<'a> Loader<'a> {
 
     /// What the caller has fetched for a remote entry.
     pub(super) fn fetched(&self, url: &str, remote: Remote) -> Result<&'a dyn Tree, Error> {
+        if self.foreign && remote.is_local() {
+            return Err(self.error(format!(
+                "{url:?} is a path of this machine, and this kustomization was fetched from another one; name a repository by its URL"
+            )));
+        }
         self.options.remotes.and_then(|remotes| remotes.tree(&remote)).ok_or_else(|| Error::Remote {
             path: self.root.clone(),
             url: url.to_owned(),
@@ -141,8 +157,9 @@ impl<'a> Loader<'a> {
                 Remote::Git { directory, .. } => normalize(directory)?,
                 _ => return Err(self.error(format!("{path:?} is a file where a directory is wanted"))),
             };
+            let foreign = self.foreign || !remote.is_local();
             let tree = self.fetched(path, remote)?;
-            return Ok(Self { tree, base: String::new(), root, visited: Vec::new(), depth, ..self.clone() });
+            return Ok(Self { tree, base: String::new(), root, visited: Vec::new(), depth, foreign, ..self.clone() });
         }
         let root = self.resolve(path)?;
         if !self.tree.is_directory(&root) {

@@ -122,7 +122,9 @@ impl Kustomization {
             });
         }
         for path in &overrides.components {
-            if !overrides.ignore_missing_components || loader.directory(path).is_ok() {
+            // What has not been fetched yet is not missing: building names it.
+            let is_there = || matches!(loader.directory(path), Ok(_) | Err(crate::Error::Remote { .. }));
+            if !overrides.ignore_missing_components || is_there() {
                 self.components.push(path.clone());
             }
         }

@@ -44,6 +44,18 @@ pub trait Remotes {
 // === impl Remote ===
 
 impl Remote {
+    /// Whether it lies on this machine: a repository by `file://` or by path.
+    pub fn is_local(&self) -> bool {
+        match self {
+            Self::Git { repository, .. } => {
+                repository.starts_with("file:")
+                    || repository.starts_with('/')
+                    || !(repository.contains("://") || repository.contains('@'))
+            }
+            Self::File { .. } | Self::Chart { .. } => false,
+        }
+    }
+
     /// What an entry of `resources` or `components` names, if that is not a path: URLs with a scheme, `git::…`,
     /// `user@host:path`, `gh:org/repository`, `host/org/repository` of the well-known hosts, and anything with `.git`, each
     /// with `//directory` and `?ref=…`.

@@ -1,6 +1,7 @@
 //! `lotse render`: what `kustomize build` and `helm template` print, without either.
 
 mod disk;
+mod fetch;
 mod validate;
 mod write;
 
@@ -11,7 +12,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use lotse_delivery::git;
+use lotse_delivery::{git, remotes::Origin};
 use lotse_render::{
     DirectoryOptions, Manifest, SourceType, Tree, goyaml,
     helm::{
@@ -102,14 +103,28 @@ fn failed(error: lotse_render::Error) -> Failure {
     }
 }
 
+/// What could not be rendered, or fetched for it.
+fn not_fetched(error: lotse_delivery::Error) -> Failure {
+    match error {
+        lotse_delivery::Error::Render(error) => failed(error),
+        error => Failure::new(Kind::Failed, error.to_string()),
+    }
+}
+
 fn outcome(arguments: &Render) -> Result<Outcome, Failure> {
     let path = &arguments.path;
+    if let Some(chart) = fetch::chart(arguments)? {
+        return of_chart(&chart, arguments);
+    }
     let is_remote = path.contains("://") || (path.contains('@') && path.contains(':'));
     if is_remote {
-        let revision = arguments.revision.as_deref().unwrap_or("HEAD");
-        let tree = git::tree_at(path, revision, &copies()?).map_err(|error| Failure::from_error("render", &error))?;
-        return of_tree(&tree, &arguments.directory, arguments);
+        // What the user names may be on this machine, what a repository of another machine names may not.
+        let named = fetch::session(arguments, Origin::Local)?;
+        let tree = named.repository(path, arguments.revision.as_deref()).map_err(not_fetched)?;
+        let origin = if path.starts_with("file:") { Origin::Local } else { Origin::Elsewhere };
+        return of_tree(&tree, &arguments.directory, arguments, &fetch::session(arguments, origin)?);
     }
+    let session = fetch::session(arguments, Origin::Local)?;
     let metadata = fs::metadata(path).map_err(|error| Failure::new(Kind::NotFound, format!("{path}: {error}")))?;
     if metadata.is_file() {
         let packed = fs::read(path).map_err(|error| Failure::new(Kind::Failed, format!("{path}: {error}")))?;
@@ -120,11 +135,11 @@ fn outcome(arguments: &Render) -> Result<Outcome, Failure> {
     let (tree, directory) = found.map_err(|error| Failure::new(Kind::Failed, format!("{path}: {error}")))?;
     let directory = join(&directory, &arguments.directory)?;
     match &arguments.revision {
-        None => of_tree(&tree, &directory, arguments),
+        None => of_tree(&tree, &directory, arguments, &session),
         Some(revision) => {
             let root = tree.root().display().to_string();
             let tree = git::tree_at(&root, revision, &copies()?);
-            of_tree(&tree.map_err(|error| Failure::from_error("render", &error))?, &directory, arguments)
+            of_tree(&tree.map_err(|error| Failure::from_error("render", &error))?, &directory, arguments, &session)
         }
     }
 }
@@ -144,14 +159,20 @@ fn copies() -> Result<PathBuf, Failure> {
     Ok(cache.join("lotse/repositories"))
 }
 
-fn of_tree(tree: &dyn Tree, directory: &str, arguments: &Render) -> Result<Outcome, Failure> {
+fn of_tree(tree: &dyn Tree, directory: &str, arguments: &Render, session: &fetch::Session) -> Result<Outcome, Failure> {
     let directory = normalize(directory).map_err(failed)?;
     match lotse_render::detect(tree, &directory).map_err(failed)? {
-        SourceType::Helm => of_chart(&Chart::load(tree, &directory).map_err(failed)?, arguments),
+        SourceType::Helm => {
+            let mut chart = Chart::load(tree, &directory).map_err(failed)?;
+            if arguments.chart.dependency_update {
+                session.complete(&mut chart, tree, &directory).map_err(not_fetched)?;
+            }
+            of_chart(&chart, arguments)
+        }
         SourceType::Kustomize => {
             let charts = InflateCharts { options: chart_options(arguments)? };
             let options = kustomize::Options { charts: Some(&charts), ..kustomize::Options::default() };
-            let build = kustomize::build(tree, &directory, &options).map_err(failed)?;
+            let build = session.build(tree, &directory, &options).map_err(not_fetched)?;
             let manifests = build.manifests();
             Ok(Outcome::Kustomization(build.text, manifests))
         }
@@ -172,7 +193,8 @@ fn of_chart(chart: &Chart, arguments: &Render) -> Result<Outcome, Failure> {
     let name = &chart.metadata.name;
     if let Some(missing) = chart.missing_dependencies().first() {
         let what = format!("chart {name}: its dependency {missing} is not in charts/");
-        return Err(Failure::new(Kind::Failed, what).with_hint("`helm dependency build` puts it there"));
+        let hint = "--dependency-update fetches it; `helm dependency build` puts it there";
+        return Err(Failure::new(Kind::Failed, what).with_hint(hint));
     }
     if chart.metadata.is_library() {
         let what = format!("chart {name} is a library: it has nothing of its own to render");

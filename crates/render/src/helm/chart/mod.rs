@@ -81,11 +81,25 @@ impl Chart {
         }
     }
 
+    /// Puts a chart into this one, as if it were in `charts/`.
+    pub fn add_dependency(&mut self, chart: Chart) {
+        self.dependencies.push(chart);
+    }
+
     /// The charts of the `dependencies` list that are not in `charts/`; `helm dependency build` puts them there.
     pub fn missing_dependencies(&self) -> Vec<&str> {
         let there = |name: &str| self.dependencies.iter().any(|chart| chart.metadata.name == name);
         self.metadata.dependencies.iter().map(|wanted| wanted.name.as_str()).filter(|name| !there(name)).collect()
     }
+}
+
+/// The files of a packed chart (`.tgz`), without the directory that holds them all. `name` is for messages.
+pub fn unpack(name: &str, packed: &[u8]) -> Result<crate::MemoryTree, Error> {
+    let mut tree = crate::MemoryTree::default();
+    for file in archive::unpack(name, packed)? {
+        tree.insert(&file.name, file.data.to_vec())?;
+    }
+    Ok(tree)
 }
 
 fn wrong(path: &str, message: impl Into<String>) -> Error {
