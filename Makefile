@@ -5,7 +5,7 @@ export PATH := $(HOME)/.cargo/bin:$(PATH)
 TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo -E env PATH="$$PATH")
 
-.PHONY: help setup build demo demo-down test unit e2e bench fmt lint
+.PHONY: help setup build demo demo-down test machine bench fmt lint
 .DEFAULT_GOAL := help
 
 help: ## This list
@@ -30,6 +30,11 @@ test: ## Everything that must pass: format, lints, unit, integration and end-to-
 	cargo build --workspace --locked
 	$(SUDO) scripts/images.sh $(TARGET)/debug
 	$(SUDO) env CARGO_TARGET_DIR=$(abspath $(TARGET)) cargo test --workspace --locked
+
+machine: ## The demo on an ordinary Debian with cgroup v2 in an emulator, with a real reboot (about ten minutes)
+	@scripts/setup.sh demo
+	cargo build --release --locked -p lotse -p students
+	$(SUDO) tests/machine/run.sh $(TARGET)/release
 
 bench: ## The figures, each beside its peer's in the same run
 	@scripts/setup.sh bench

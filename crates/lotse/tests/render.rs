@@ -59,7 +59,7 @@ const CHART: [(&str, &str); 4] = [
 ];
 
 #[test]
-fn a_kustomization_prints_what_kubectl_kustomize_prints() {
+fn a_kustomization_prints_what_kustomize_build_prints() {
     let cases = [
         "vars-into-args",
         "labels-fields",
@@ -73,9 +73,8 @@ fn a_kustomization_prints_what_kubectl_kustomize_prints() {
     for name in cases {
         let case = corpus().join("kustomize").join(name);
         let root = fs::read_to_string(case.join("root")).unwrap();
-        let kubectl = Command::new("kubectl").args(["kustomize", root.trim()]).current_dir(&case).output().unwrap();
-        assert!(kubectl.status.success(), "{name}: {}", String::from_utf8_lossy(&kubectl.stderr));
-        assert_eq!(printed(&case, &[root.trim()]), String::from_utf8(kubectl.stdout).unwrap(), "{name}");
+        let recorded = fs::read_to_string(case.join("expected.yaml")).unwrap();
+        assert_eq!(printed(&case, &[root.trim()]), recorded, "{name}");
     }
 }
 
