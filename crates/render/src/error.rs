@@ -1,6 +1,9 @@
 //! The crate's error type.
 
-/// Why a tree could not be rendered. Every message names the file and what is wrong with it, never other file content.
+use crate::goyaml;
+
+/// Why a tree could not be rendered. Every message names the file and what is wrong with it, and may show the line that it
+/// is about or words of it. Whoever shows messages shows parts of the repository.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -132,4 +135,27 @@ pub enum Error {
         /// The limit, in the unit that `what` names.
         limit: u64,
     },
+}
+
+/// How many letters of a line are shown.
+const SHOWN: usize = 200;
+
+// === impl Error ===
+
+impl Error {
+    /// A text of a file that is no YAML, with the line that it is about.
+    pub(crate) fn yaml(path: &str, content: &[u8], error: goyaml::Error) -> Self {
+        let message = format!("{}{}", error.message, line_of(content, error.line));
+        Self::Yaml { path: path.to_owned(), line: error.line, column: error.column, message }
+    }
+}
+
+/// The line of a text, to be put below a message; for one that is empty or behind the end the last one before it with text.
+pub(crate) fn line_of(content: &[u8], line: u64) -> String {
+    let until = usize::try_from(line).unwrap_or(usize::MAX);
+    let lines = (1..).zip(content.split(|byte| *byte == b'\n').take(until));
+    let found: Option<(u64, &[u8])> = lines.filter(|(_, text)| !text.trim_ascii().is_empty()).last();
+    let Some((line, text)) = found else { return String::new() };
+    let text: String = String::from_utf8_lossy(text).trim_end().chars().take(SHOWN).collect();
+    format!("\n  {line} | {text}")
 }

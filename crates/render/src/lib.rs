@@ -13,6 +13,7 @@ pub mod yaml;
 
 pub use directory::{DirectoryOptions, render_directory};
 pub use error::Error;
+use error::line_of;
 pub use tree::{MemoryTree, Tree, normalize};
 
 use serde_json::Value;

@@ -55,6 +55,8 @@ pub struct Scalar {
     pub explicit_tag: bool,
     /// Whether it stands in a flow collection.
     pub in_flow: bool,
+    /// Which scalars are one and the same; 0 is this one alone.
+    pub shared: u32,
 }
 
 /// A node of a document; aliases and merge keys are expanded.
@@ -104,6 +106,17 @@ impl Node {
     /// Whether this is a scalar that is tagged null.
     pub fn is_null(&self) -> bool {
         matches!(self, Self::Scalar(Scalar { tag: Tag::Null, .. }))
+    }
+
+    /// Puts another node in the place of this one. A scalar in the place of a scalar keeps how it is written, quotes above
+    /// all, and with which others it is shared.
+    pub fn overwrite(&mut self, new: Node) {
+        *self = match (&*self, new) {
+            (&Self::Scalar(Scalar { style, shared, .. }), Self::Scalar(new)) => {
+                Self::Scalar(Scalar { style, shared, ..new })
+            }
+            (_, new) => new,
+        };
     }
 
     /// The text of a scalar, whatever its tag.

@@ -26,6 +26,11 @@ pub fn parse_first(input: &[u8], dialect: Dialect) -> Result<Option<Value>, Erro
     parse(input, dialect, 1)?.first().map(|node| to_value(node, dialect)).transpose()
 }
 
+/// The first document of a text as [`parse_nodes`] gives it; what follows it need not even be YAML.
+pub fn parse_first_node(input: &[u8], dialect: Dialect) -> Result<Option<Node>, Error> {
+    Ok(parse(input, dialect, 1)?.into_iter().next())
+}
+
 /// The documents of a text, with the style and tag of each scalar; aliases and merge keys are expanded.
 ///
 /// An alias belongs to its document. The sum of what aliases expand to is limited, so is nesting. A key given twice is an
@@ -210,7 +215,7 @@ impl Composer {
         let tag = tag.filter(|tag| !tag.is_empty());
         let resolved = tag_of(&value, style, tag, self.dialect);
         let in_flow = self.in_flow;
-        Scalar { value: value.into(), tag: resolved, style, explicit_tag: tag.is_some(), in_flow }
+        Scalar { value: value.into(), tag: resolved, style, explicit_tag: tag.is_some(), in_flow, shared: 0 }
     }
 
     fn sequence(&mut self, depth: usize) -> Result<(Node, usize), Error> {
@@ -249,6 +254,7 @@ impl Composer {
             if is_merge {
                 match self.dialect {
                     Dialect::V2 => self.merge(&mut entries, value, begin)?,
+                    Dialect::V3 if !merges.is_empty() => return Err(at(start, "duplicate merge key".to_owned())),
                     Dialect::V3 => merges.push(value),
                 }
                 continue;

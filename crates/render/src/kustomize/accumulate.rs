@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     Error,
-    goyaml::{self, Dialect, Node, ScalarStyle},
+    goyaml::{self, Node, ScalarStyle},
     join,
 };
 
@@ -27,7 +27,8 @@ pub(super) struct Accumulator {
     pub(super) resources: Vec<Resource>,
     /// Ids of the objects, when nothing has changed them since.
     ids: Option<HashSet<Box<str>>>,
-    pub(super) specs: Arc<Specs>,
+    /// Paths of the transformers; none before the first kustomization added its own.
+    specs: Option<Arc<Specs>>,
     vars: Vec<Var>,
     /// Schema for strategic merges.
     pub(super) schema: Arc<Schema>,
@@ -37,13 +38,7 @@ pub(super) struct Accumulator {
 
 impl Default for Accumulator {
     fn default() -> Self {
-        Self {
-            resources: Vec::new(),
-            ids: None,
-            specs: Specs::built_in(),
-            vars: Vec::new(),
-            schema: Schema::built_in(),
-        }
+        Self { resources: Vec::new(), ids: None, specs: None, vars: Vec::new(), schema: Schema::built_in() }
     }
 }
 
@@ -76,12 +71,16 @@ impl Accumulator {
                 return Err(loader.error(format!("components: {path:?} is a {}, not a Component", component.kind)));
             }
             self.accumulate(&directory, component, build_metadata)?;
+            if let Some(specs) = self.specs.take() {
+                self.merge_specs(specs).map_err(|error| loader.error(error))?;
+            }
         }
         self.ids = None;
-        let specs = self.specs.clone();
+        let specs = self.specs();
         for transformer in configure::transformers(loader, &kustomization, &specs, build_metadata)? {
             self.apply(loader, &transformer)?;
         }
+        vars::note(&mut self.resources, &kustomization.vars).map_err(|error| loader.error(error))?;
         self.merge_vars(kustomization.vars).map_err(|error| loader.error(error))
     }
 
@@ -91,7 +90,12 @@ impl Accumulator {
     }
 
     /// An entry of `resources`: a file or a directory.
-    fn add_entry(&mut self, loader: &Loader<'_>, path: &str, build_metadata: &[String]) -> Result<(), Error> {
+    pub(super) fn add_entry(
+        &mut self,
+        loader: &Loader<'_>,
+        path: &str,
+        build_metadata: &[String],
+    ) -> Result<(), Error> {
         if loader.is_file(path) {
             let full = loader.resolve(path)?;
             let mut found = loader::resources(&full, &loader.file(path)?)?;
@@ -112,15 +116,14 @@ impl Accumulator {
         let mut below = Self { schema: self.schema.clone(), ..Self::default() };
         below.accumulate(&directory, kustomization, build_metadata)?;
         self.schema = below.schema;
-        if !Arc::ptr_eq(&below.specs, &Specs::built_in()) {
-            let more = Arc::unwrap_or_clone(below.specs);
-            Arc::make_mut(&mut self.specs).merge(more).map_err(|error| loader.error(error))?;
+        if let Some(specs) = below.specs {
+            self.merge_specs(specs).map_err(|error| loader.error(error))?;
         }
         self.merge_vars(below.vars).map_err(|error| loader.error(error))?;
         self.append(loader, below.resources)
     }
 
-    fn append(&mut self, loader: &Loader<'_>, more: Vec<Resource>) -> Result<(), Error> {
+    pub(super) fn append(&mut self, loader: &Loader<'_>, more: Vec<Resource>) -> Result<(), Error> {
         let ids = self.ids.get_or_insert_with(|| self.resources.iter().map(one_word).collect());
         for resource in more {
             if !ids.insert(one_word(&resource)) {
@@ -170,7 +173,8 @@ impl Accumulator {
                 new.previous.clone_from(&old.previous);
                 new.prefixes.clone_from(&old.prefixes);
                 new.suffixes.clone_from(&old.suffixes);
-                new.needs_hash = old.needs_hash;
+                new.needs_hash &= old.needs_hash;
+                new.vars.clone_from(&old.vars);
                 new.behavior = old.behavior;
                 new.transformations.clone_from(&old.transformations);
                 *old = new;
@@ -181,24 +185,38 @@ impl Accumulator {
 
     /// `configurations` and `crds`.
     fn configure(&mut self, loader: &Loader<'_>, kustomization: &Kustomization) -> Result<(), Error> {
+        let mut own = Specs::built_in();
+        let mut more = Specs::default();
         for path in &kustomization.configurations {
+            let refuse = |error: String| loader.error(format!("configurations: {path}: {error}"));
             let content = loader.file(path)?;
-            let documents = goyaml::parse_documents(&content, Dialect::V2)
-                .map_err(|error| super::kustomization::yaml_error(&join(&loader.root, path), &content, &error))?;
-            for document in documents.iter().filter(|document| !document.is_null()) {
-                let specs: Specs =
-                    decode(document).map_err(|error| loader.error(format!("configurations: {path}: {error}")))?;
-                Arc::make_mut(&mut self.specs)
-                    .merge(specs)
-                    .map_err(|error| loader.error(format!("configurations: {path}: {error}")))?;
+            for document in loader::values(&join(&loader.root, path), &content)?.iter().filter(|value| !value.is_null())
+            {
+                more.merge(decode(document).map_err(refuse)?).map_err(refuse)?;
             }
         }
+        if !kustomization.configurations.is_empty() {
+            Arc::make_mut(&mut own).merge(more).map_err(|error| loader.error(format!("configurations: {error}")))?;
+        }
+        self.merge_specs(own).map_err(|error| loader.error(format!("configurations: {error}")))?;
         for path in &kustomization.crds {
-            let specs =
-                crds::specs(&loader.file(path)?).map_err(|error| loader.error(format!("crds: {path}: {error}")))?;
-            Arc::make_mut(&mut self.specs)
-                .merge(specs)
-                .map_err(|error| loader.error(format!("crds: {path}: {error}")))?;
+            let refuse = |error: String| loader.error(format!("crds: {path}: {error}"));
+            let specs = crds::specs(&loader.file(path)?).map_err(refuse)?;
+            self.merge_specs(Arc::new(specs)).map_err(refuse)?;
+        }
+        Ok(())
+    }
+
+    fn specs(&self) -> Arc<Specs> {
+        self.specs.clone().unwrap_or_else(Specs::built_in)
+    }
+
+    fn merge_specs(&mut self, more: Arc<Specs>) -> Result<(), String> {
+        match &mut self.specs {
+            None if Arc::ptr_eq(&more, &Specs::built_in()) => self.specs = Some(more),
+            None => self.specs = Some(Arc::new(Arc::unwrap_or_clone(more).taken_over()?)),
+            Some(own) if Arc::ptr_eq(own, &more) => {}
+            Some(own) => Arc::make_mut(own).merge(Arc::unwrap_or_clone(more))?,
         }
         Ok(())
     }
@@ -216,9 +234,13 @@ impl Accumulator {
     /// What happens once, at the root: hashes, references, variables, and objects that are not meant for the cluster.
     pub(super) fn finish(mut self, loader: &Loader<'_>) -> Result<Vec<Resource>, Error> {
         let refuse = |error: String| loader.error(error);
+        let specs = self.specs();
         self.resources.iter_mut().try_for_each(transformers::add_hash).map_err(refuse)?;
-        name_reference::fix_references(&mut self.resources, &self.specs).map_err(refuse)?;
-        vars::resolve(&mut self.resources, &self.vars, &self.specs.var_reference).map_err(refuse)?;
+        name_reference::fix_references(&mut self.resources, &specs).map_err(refuse)?;
+        vars::resolve(&mut self.resources, &self.vars, &specs.var_reference).map_err(refuse)?;
+        transformers::unique(&self.resources).map_err(|id| {
+            loader.error(format!("there are two objects {} in the end; an id may be there only once", id.describe()))
+        })?;
         self.resources.retain(|resource| {
             let local = resource.node.at(&["metadata", "annotations", "config.kubernetes.io/local-config"]);
             local.and_then(Node::text).is_none_or(|value| value == "false")
@@ -245,9 +267,7 @@ fn openapi(loader: &Loader<'_>, kustomization: &Kustomization) -> Result<Option<
         return Err(loader.error(format!("openapi: there is no built-in schema {version:?}, only v1.21.2")));
     }
     let Some(path) = path.filter(|path| !path.is_empty()) else { return Ok(None) };
-    let content = loader.file(path)?;
-    let documents = goyaml::parse_documents(&content, Dialect::V2)
-        .map_err(|error| super::kustomization::yaml_error(&join(&loader.root, path), &content, &error))?;
+    let documents = loader::values(&join(&loader.root, path), &loader.file(path)?)?;
     let document = documents.first().map(goyaml::to_json_value).unwrap_or_default();
     Ok(Some(Arc::new(Schema::from_openapi(&document))))
 }

@@ -11,11 +11,7 @@ use super::{
     resource::{Gvk, Id, Resource},
     transformers::{Action, PatchText, Subjects, Transformer, parse_patch},
 };
-use crate::{
-    Error,
-    goyaml::{self, Dialect},
-    join,
-};
+use crate::{Error, join};
 
 /// The objects of all generators.
 pub(super) fn generators(
@@ -23,20 +19,23 @@ pub(super) fn generators(
     kustomization: &Kustomization,
     build_metadata: &[String],
 ) -> Result<Vec<Resource>, Error> {
+    let is_wanted = |note: &str| build_metadata.iter().any(|option| option == note);
     let mut found = Vec::new();
     for (kind, list) in
         [("ConfigMap", &kustomization.config_map_generator), ("Secret", &kustomization.secret_generator)]
     {
         for generator in list {
             let mut resource = generators::generate(loader, kind, generator, &kustomization.generator_options)?;
-            if build_metadata.iter().any(|option| option == "originAnnotations") {
+            if is_wanted("originAnnotations") {
                 resource.origin = Some(built_in_origin(loader, &format!("{kind}Generator"), ""));
             }
             found.push(resource);
         }
     }
     for resource in plugins::load(loader, "generators", &kustomization.generators, build_metadata)? {
-        found.push(plugins::generator(loader, &resource)?);
+        let mut generated = plugins::generator(loader, &resource)?;
+        generated.origin = plugins::origin(&resource, "").filter(|_| is_wanted("originAnnotations"));
+        found.push(generated);
     }
     Ok(found)
 }
@@ -91,7 +90,7 @@ pub(super) fn transformers<'a>(
         let paths = label_specs(label, specs).map_err(|error| loader.error(format!("labels: {error}")))?;
         steps.push(("LabelTransformer", Action::Labels(words(&label.pairs), paths.into())));
     }
-    if !kustomization.common_labels.is_empty() {
+    if !(kustomization.common_labels.is_empty() && kustomization.labels.is_empty()) {
         let action = Action::Labels(words(&kustomization.common_labels), Cow::from(&specs.common_labels));
         steps.push(("LabelTransformer", action));
     }
@@ -123,7 +122,8 @@ pub(super) fn transformers<'a>(
         })
         .collect();
     for resource in plugins::load(loader, "transformers", &kustomization.transformers, build_metadata)? {
-        found.push(plugins::transformer(loader, &resource)?);
+        let origin = plugins::origin(&resource, "  ").filter(|_| notes);
+        found.push(Transformer { origin, ..plugins::transformer(loader, &resource)? });
     }
     for resource in plugins::load(loader, "validators", &kustomization.validators, build_metadata)? {
         found.push(Transformer { only_checks: true, ..plugins::transformer(loader, &resource)? });
@@ -226,9 +226,7 @@ pub(super) fn replacements(loader: &Loader<'_>, entries: &[ReplacementField]) ->
         if entry.source.is_some() || !entry.targets.is_empty() {
             return Err(loader.error("replacements: an entry has both path and source or targets"));
         }
-        let content = loader.file(&entry.path)?;
-        let documents = goyaml::parse_documents(&content, Dialect::V2)
-            .map_err(|error| super::kustomization::yaml_error(&join(&loader.root, &entry.path), &content, &error))?;
+        let documents = loader::values(&join(&loader.root, &entry.path), &loader.file(&entry.path)?)?;
         let Some(document) = documents.first() else { continue };
         let one;
         let list = match document.as_list() {

@@ -22,7 +22,7 @@ pub(super) fn specs(content: &[u8]) -> Result<Specs, String> {
         }
         let kind = name.rsplit('.').next().unwrap_or(name);
         let mut found = Walk { types: &types, kind, specs: &mut specs };
-        found.properties(properties, "", 0);
+        found.properties(properties, "", 0)?;
     }
     Ok(specs)
 }
@@ -36,9 +36,14 @@ struct Walk<'a> {
 // === impl Walk ===
 
 impl Walk<'_> {
-    fn properties(&mut self, properties: &serde_json::Map<String, Value>, path: &str, depth: usize) {
+    fn properties(
+        &mut self,
+        properties: &serde_json::Map<String, Value>,
+        path: &str,
+        depth: usize,
+    ) -> Result<(), String> {
         if depth > MAX_DEPTH {
-            return;
+            return Ok(());
         }
         for (name, property) in properties {
             let path = if path.is_empty() { name.clone() } else { format!("{path}/{name}") };
@@ -63,18 +68,17 @@ impl Walk<'_> {
                     kind: kind.to_owned(),
                     field_specs: vec![spec(format!("{path}/{key}"))],
                     ..NameReference::default()
-                });
+                })?;
             }
-            let reference = property.get("$ref").or_else(|| property.pointer("/items/$ref")).and_then(Value::as_str);
-            let below = match reference.and_then(|name| self.types.get(name)) {
-                Some(definition) => {
-                    definition.pointer("/Schema/properties").or_else(|| definition.pointer("/schema/properties"))
-                }
-                None => property.get("properties").or_else(|| property.pointer("/items/properties")),
-            };
+            // Neither lists nor types without a name are looked into.
+            let reference = property.get("$ref").and_then(Value::as_str);
+            let below = reference.and_then(|name| self.types.get(name)).and_then(|definition| {
+                definition.pointer("/Schema/properties").or_else(|| definition.pointer("/schema/properties"))
+            });
             if let Some(below) = below.and_then(Value::as_object) {
-                self.properties(below, &path, depth + 1);
+                self.properties(below, &path, depth + 1)?;
             }
         }
+        Ok(())
     }
 }

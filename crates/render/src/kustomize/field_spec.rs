@@ -8,7 +8,7 @@ use std::{
 use serde::Deserialize;
 
 use super::resource::{Gvk, new_key};
-use crate::goyaml::{Node, Scalar, Tag};
+use crate::goyaml::{Node, Scalar};
 
 /// A path within the objects of some kinds. An element `name[]` is a list; lists on the way are entered in any case.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -104,7 +104,8 @@ static BUILT_IN: LazyLock<Arc<Specs>> = LazyLock::new(|| {
                     kind: text(kind),
                     field_specs: vec![spec],
                 };
-                specs.add_name_reference(target);
+                // Those that are built in do not conflict.
+                let _ = specs.add_name_reference(target);
             }
             _ => {}
         }
@@ -240,13 +241,12 @@ fn push(parts: &mut [String], letter: char) {
 }
 
 /// A setter of a word under a key.
-pub(super) fn set_word<'a>(key: &'a str, value: &'a str) -> impl FnMut(&mut Node) -> Result<(), String> + 'a {
+pub(super) fn set_word<'a>(key: &'a str, word: &'a Scalar) -> impl FnMut(&mut Node) -> Result<(), String> + 'a {
     move |node| match node {
         Node::Map(entries) => {
-            let word = Node::Scalar(Scalar { value: value.into(), tag: Tag::Str, ..Scalar::default() });
             match entries.iter_mut().find(|(name, _)| &*name.value == key) {
-                Some((_, old)) => *old = word,
-                None => entries.push((new_key(key), word)),
+                Some((_, old)) => old.overwrite(Node::Scalar(word.clone())),
+                None => entries.push((new_key(key), Node::Scalar(word.clone()))),
             }
             Ok(())
         }
@@ -261,48 +261,58 @@ impl Specs {
         BUILT_IN.clone()
     }
 
-    pub(super) fn add_name_reference(&mut self, more: NameReference) {
+    pub(super) fn add_name_reference(&mut self, more: NameReference) -> Result<(), String> {
         let same = |known: &&mut NameReference| {
             known.kind == more.kind && known.group == more.group && known.version == more.version
         };
         match self.name_reference.iter_mut().find(same) {
-            Some(known) => {
-                for spec in more.field_specs {
-                    if !known.field_specs.contains(&spec) {
-                        known.field_specs.push(spec);
-                    }
-                }
+            Some(known) => merge_specs(&mut known.field_specs, more.field_specs),
+            None => {
+                self.name_reference.push(more);
+                Ok(())
             }
-            None => self.name_reference.push(more),
         }
     }
 
     /// Adds what another set has.
     pub(super) fn merge(&mut self, other: Self) -> Result<(), String> {
-        merge_specs(&mut self.name_prefix, other.name_prefix)?;
-        merge_specs(&mut self.name_suffix, other.name_suffix)?;
-        merge_specs(&mut self.namespace, other.namespace)?;
-        merge_specs(&mut self.common_labels, other.common_labels)?;
-        merge_specs(&mut self.labels, other.labels)?;
-        merge_specs(&mut self.template_labels, other.template_labels)?;
-        merge_specs(&mut self.common_annotations, other.common_annotations)?;
-        merge_specs(&mut self.var_reference, other.var_reference)?;
-        merge_specs(&mut self.images, other.images)?;
-        merge_specs(&mut self.replicas, other.replicas)?;
-        other.name_reference.into_iter().for_each(|reference| self.add_name_reference(reference));
-        Ok(())
+        for (own, more) in [
+            (&mut self.name_prefix, other.name_prefix),
+            (&mut self.name_suffix, other.name_suffix),
+            (&mut self.namespace, other.namespace),
+            (&mut self.common_labels, other.common_labels),
+            (&mut self.labels, other.labels),
+            (&mut self.template_labels, other.template_labels),
+            (&mut self.common_annotations, other.common_annotations),
+            (&mut self.var_reference, other.var_reference),
+            (&mut self.images, other.images),
+            (&mut self.replicas, other.replicas),
+        ] {
+            merge_specs(own, more)?;
+            sort(own);
+        }
+        other.name_reference.into_iter().try_for_each(|reference| self.add_name_reference(reference))
+    }
+
+    /// These paths as the original takes them over from one kustomization to the next: added one by one, in order, to none.
+    pub(super) fn taken_over(self) -> Result<Self, String> {
+        let mut specs = Self::default();
+        specs.merge(self)?;
+        Ok(specs)
     }
 }
 
+/// In the order of the output, as far as a path has a kind.
+fn sort(specs: &mut [FieldSpec]) {
+    specs.sort_by_cached_key(|spec| (super::sort::rank(&spec.kind), super::sort::kind_key(&spec.gvk())));
+}
+
 /// Adds paths unless they are there; one that differs only in `create` is a mistake.
+///
+/// A path for more kinds than one that is there counts as there, so that it depends on the order which kinds are meant.
 pub(super) fn merge_specs(own: &mut Vec<FieldSpec>, more: Vec<FieldSpec>) -> Result<(), String> {
     for spec in more {
-        let same = own.iter().find(|known| {
-            known.path == spec.path
-                && known.kind == spec.kind
-                && known.group == spec.group
-                && known.version == spec.version
-        });
+        let same = own.iter().find(|known| known.path == spec.path && known.gvk().is_selected(&spec.gvk()));
         match same {
             Some(known) if known.create != spec.create => {
                 return Err(format!(

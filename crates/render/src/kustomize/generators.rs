@@ -7,6 +7,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use super::{
     kustomization::{Generator, GeneratorOptions},
     loader::Loader,
+    output,
     resource::{Behavior, Resource, new_key, set_field},
 };
 use crate::{
@@ -24,6 +25,9 @@ pub(super) fn generate(
     generator: &Generator,
     global: &GeneratorOptions,
 ) -> Result<Resource, Error> {
+    if kind == "ConfigMap" && !generator.secret_type.is_empty() {
+        return Err(loader.error(format!("configMapGenerator {:?}: unknown field \"type\"", generator.name)));
+    }
     if generator.name.is_empty() {
         return Err(loader.error(format!("a {kind} generator has no name")));
     }
@@ -47,7 +51,7 @@ pub(super) fn generate(
         }
     }
     for (field, entries) in [("data", data), ("binaryData", binary)] {
-        if !entries.is_empty() {
+        if !entries.is_empty() || (kind, field) == ("Secret", "data") {
             set_field(&mut node, field, Node::Map(entries));
         }
     }
@@ -97,6 +101,9 @@ fn pairs(loader: &Loader<'_>, kind: &str, generator: &Generator) -> Result<BTree
             .map_err(|message| refuse(format!("env file {path:?}: {message}")))?;
     }
     for literal in &generator.literals {
+        // Literals are printed and read on the way to the generator.
+        let literal = output::text_value(literal).map_err(refuse)?;
+        let literal = literal.as_str().unwrap_or_default();
         match literal.split_once('=') {
             Some((key, value)) if !key.is_empty() => all.push((key.to_owned(), unquoted(value).as_bytes().to_vec())),
             _ => return Err(refuse(format!("literal {literal:?} is not key=value"))),
@@ -133,7 +140,7 @@ fn environment(content: &[u8], pairs: &mut Vec<(String, Vec<u8>)>) -> Result<(),
         }
         let (key, value) = line.split_once('=').unwrap_or((line, ""));
         if key.is_empty() {
-            return Err("a line has no key".to_owned());
+            continue;
         }
         pairs.push((key.to_owned(), value.as_bytes().to_vec()));
     }

@@ -14,8 +14,15 @@ pub(super) struct Operation {
     value: Option<Value>,
 }
 
-/// Reads a list of operations, in JSON or YAML.
+/// Reads a list of operations. One that begins with `[` has to be JSON, any other is YAML.
 pub(super) fn parse(text: &str) -> Result<Vec<Operation>, String> {
+    if text.starts_with('[')
+        && let Err(error) = serde_json::from_str::<serde::de::IgnoredAny>(text)
+    {
+        return Err(format!(
+            "begins with [ but is no JSON: {error}; quote keys and texts, or write it as a list with -"
+        ));
+    }
     let document = goyaml::parse_documents(text.as_bytes(), Dialect::V2)
         .map_err(|error| error.to_string())?
         .into_iter()
@@ -65,7 +72,7 @@ fn step(document: &mut Value, operation: &Operation) -> Result<(), String> {
             add(document, &operation.path, moved)
         }
         "copy" => {
-            let copied = find(document, &operation.from)?.ok_or("there is nothing at from")?.clone();
+            let copied = find(document, &operation.from)?.cloned().unwrap_or_default();
             add(document, &operation.path, copied)
         }
         "test" => {
@@ -181,7 +188,7 @@ pub(super) fn from_value(value: &Value) -> Result<Node, String> {
         }
         Value::String(text) => {
             let text = String::from_utf8_lossy(text);
-            let style = if text.contains('\n') { ScalarStyle::Literal } else { ScalarStyle::DoubleQuoted };
+            let style = goyaml::style_of(&text);
             if style == ScalarStyle::Literal && text.starts_with('\t') {
                 return Err("a text of several lines begins with a tab".to_owned());
             }

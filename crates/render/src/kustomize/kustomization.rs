@@ -8,6 +8,7 @@ use super::field_spec::FieldSpec;
 use crate::{
     Error,
     goyaml::{self, Dialect, Value},
+    line_of,
 };
 
 /// A `Kustomization` or `Component`, after its older spellings were made new.
@@ -52,7 +53,7 @@ pub(super) struct Kustomization {
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub(super) struct Metadata {
     pub(super) name: String,
     pub(super) namespace: String,
@@ -225,7 +226,7 @@ impl Kustomization {
         let refuse = |message: String| Error::Kustomization { path: path.to_owned(), message };
         let content = content.strip_prefix(b"\xef\xbb\xbf").unwrap_or(content);
         let mut documents =
-            goyaml::parse_documents(content, Dialect::V2).map_err(|error| yaml_error(path, content, &error))?;
+            goyaml::parse_documents(content, Dialect::V2).map_err(|error| Error::yaml(path, content, error))?;
         if documents.is_empty() {
             return Err(refuse("the kustomization file is empty".to_owned()));
         }
@@ -394,21 +395,4 @@ fn strip_nulls(value: &mut serde_json::Value) {
         serde_json::Value::Array(items) => items.iter_mut().for_each(strip_nulls),
         _ => {}
     }
-}
-
-/// The crate's error for a text that is no YAML, with the line that it is about.
-pub(super) fn yaml_error(path: &str, content: &[u8], error: &goyaml::Error) -> Error {
-    let message = format!("{}{}", error.message, line_of(content, error.line));
-    Error::Yaml { path: path.to_owned(), line: error.line, column: error.column, message }
-}
-
-/// The line of a text, to be put below a message; for one that is empty or behind the end the last one before it with text.
-pub(super) fn line_of(content: &[u8], line: u64) -> String {
-    const SHOWN: usize = 200;
-    let until = usize::try_from(line).unwrap_or(usize::MAX);
-    let lines = (1..).zip(content.split(|byte| *byte == b'\n').take(until));
-    let found: Option<(u64, &[u8])> = lines.filter(|(_, text)| !text.trim_ascii().is_empty()).last();
-    let Some((line, text)) = found else { return String::new() };
-    let text: String = String::from_utf8_lossy(text).trim_end().chars().take(SHOWN).collect();
-    format!("\n  {line} | {text}")
 }

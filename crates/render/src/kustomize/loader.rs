@@ -2,22 +2,18 @@
 
 use std::{
     borrow::Cow,
+    collections::VecDeque,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
 };
 
-use super::{
-    kustomization::{Kustomization, line_of, yaml_error},
-    options::Options,
-    remote::Remote,
-    resource::Resource,
-};
+use super::{kustomization::Kustomization, options::Options, remote::Remote, resource::Resource};
 use crate::{
     Error, KUSTOMIZATION_FILES, Tree,
     goyaml::{self, Dialect, Node},
-    join, normalize,
+    join, line_of, normalize,
 };
 
 /// A kustomization's directory, and those of the kustomizations that led to it.
@@ -216,10 +212,32 @@ pub(super) fn resources(path: &str, content: &[u8]) -> Result<Vec<Resource>, Err
         message,
     };
     let mut found = Vec::new();
-    for (document, node) in nodes.into_iter().enumerate() {
-        collect(node, &mut found, 0).map_err(|message| refuse(document, message))?;
+    // What is in a list comes after all that stands on its own, unless the list is the whole text.
+    let nodes = match <[Node; 1]>::try_from(nodes) {
+        Ok([only]) => unwrapped(only),
+        Err(nodes) => nodes,
+    };
+    let mut waiting: VecDeque<(usize, Node)> = nodes.into_iter().enumerate().collect();
+    let mut lists = 0;
+    while let Some((document, node)) = waiting.pop_front() {
+        match collect(node).map_err(|message| refuse(document, message))? {
+            Collected::Nothing => {}
+            Collected::Object(resource) => found.push(*resource),
+            Collected::List(items) => {
+                lists += 1;
+                if lists > MAX_LISTS {
+                    return Err(refuse(document, format!("there are more than {MAX_LISTS} lists of objects")));
+                }
+                waiting.extend(items.into_iter().flat_map(unwrapped).map(|item| (document, item)));
+            }
+        }
     }
     Ok(found)
+}
+
+/// The documents of a file that is no list of objects.
+pub(super) fn values(path: &str, content: &[u8]) -> Result<Vec<goyaml::Value>, Error> {
+    goyaml::parse_documents(content, Dialect::V2).map_err(|error| Error::yaml(path, content, error))
 }
 
 /// Documents as the original splits them: at lines that begin with `---`, before they are parsed.
@@ -244,16 +262,15 @@ pub(super) fn documents(path: &str, content: &[u8]) -> Result<Vec<Node>, Error> 
         })?;
         let (text, skipped) = part;
         line += skipped;
-        let mut parsed = goyaml::parse_nodes(text, Dialect::V3).map_err(|mut error| {
+        // What follows the first document of a part is not even looked at.
+        let parsed = goyaml::parse_first_node(text, Dialect::V3).map_err(|mut error| {
             if error.line > 0 {
                 error.line += line;
             }
-            yaml_error(path, content, &error)
+            Error::yaml(path, content, error)
         })?;
         line += text.iter().filter(|byte| **byte == b'\n').count() as u64;
-        if !parsed.is_empty() {
-            nodes.push(parsed.swap_remove(0));
-        }
+        nodes.extend(parsed);
     }
     Ok(nodes)
 }
@@ -295,13 +312,31 @@ fn split(content: &[u8]) -> Vec<Result<(&[u8], u64), u64>> {
     parts
 }
 
-fn collect(node: Node, found: &mut Vec<Resource>, depth: usize) -> Result<(), String> {
-    const MAX_LISTS: usize = 8;
+/// More lists of objects in one file are refused.
+const MAX_LISTS: usize = 10_000;
+
+/// What a document is.
+enum Collected {
+    Nothing,
+    Object(Box<Resource>),
+    List(Vec<Node>),
+}
+
+/// The items of a `List`, or what is no such list itself.
+fn unwrapped(mut node: Node) -> Vec<Node> {
+    let is_list = matches!(node.get("kind").and_then(Node::text), Some("List" | "ResourceList"));
+    match if is_list { node.get_mut("items") } else { None } {
+        Some(Node::List(items)) => std::mem::take(items),
+        _ => vec![node],
+    }
+}
+
+fn collect(node: Node) -> Result<Collected, String> {
     let is_empty = node.is_null()
         || matches!(&node, Node::Map(entries) if entries.is_empty())
         || matches!(&node, Node::List(items) if items.is_empty());
     if is_empty {
-        return Ok(());
+        return Ok(Collected::Nothing);
     }
     if !matches!(node, Node::Map(_)) {
         return Err("is not a mapping with apiVersion, kind and metadata.name".to_owned());
@@ -311,16 +346,16 @@ fn collect(node: Node, found: &mut Vec<Resource>, depth: usize) -> Result<(), St
     if kind.is_empty() {
         return Err("kind is missing".to_owned());
     }
-    if kind.ends_with("List") && depth < MAX_LISTS {
+    if kind.ends_with("List") && resource.node.get("items").is_some() {
         let mut node = resource.node;
-        if let Some(Node::List(items)) = node.remove("items") {
-            return items.into_iter().try_for_each(|item| collect(item, found, depth + 1));
-        }
-        return Ok(());
+        return match node.remove("items") {
+            Some(Node::List(items)) => Ok(Collected::List(items)),
+            Some(items) if !items.is_null() => Err(format!("items of {kind} is no list")),
+            _ => Ok(Collected::Nothing),
+        };
     }
     if resource.name().is_empty() || resource.node.at(&["metadata", "name"]).is_none_or(Node::is_null) {
         return Err(format!("{kind} has no metadata.name"));
     }
-    found.push(resource);
-    Ok(())
+    Ok(Collected::Object(Box::new(resource)))
 }

@@ -90,6 +90,7 @@ pub(super) fn fix_references(resources: &mut [Resource], specs: &Specs) -> Resul
         }
         if let Some(referrer) = resources.get_mut(index) {
             referrer.node = node;
+            referrer.settle_shared();
         }
         result.map_err(|error| {
             let id = candidates.get(index).map(|candidate| candidate.current.describe()).unwrap_or_default();
@@ -181,7 +182,7 @@ impl Search<'_> {
     }
 
     fn set_scalar(&self, scalar: &mut Scalar) -> Result<(), String> {
-        if let Some(found) = self.select(&scalar.value, None)?
+        if let Some(found) = self.select(&scalar.value, None, false)?
             && found.current.name != *scalar.value
         {
             *scalar = renamed(scalar, &found.current.name);
@@ -195,7 +196,7 @@ impl Search<'_> {
             return Err("there is no field name in a reference".to_owned());
         };
         let namespace = node.get("namespace").map(|namespace| namespace.text().unwrap_or_default().to_owned());
-        let Some(found) = self.select(&name, namespace.as_deref())? else { return Ok(()) };
+        let Some(found) = self.select(&name, namespace.as_deref(), true)? else { return Ok(()) };
         let to = &found.current;
         if to.name == name && to.namespace.is_empty() {
             return Ok(());
@@ -208,8 +209,9 @@ impl Search<'_> {
         Ok(())
     }
 
-    /// The object that a name means, if it is known.
-    fn select(&self, name: &str, namespace: Option<&str>) -> Result<Option<&Candidate>, String> {
+    /// The object that a name means, if it is known. Several are as good as one when they have the same name, and for a
+    /// reference that holds the namespace too, the same namespace.
+    fn select(&self, name: &str, namespace: Option<&str>, holds_namespace: bool) -> Result<Option<&Candidate>, String> {
         let Some(known) = self.by_name.get(name) else { return Ok(None) };
         let mut found: Vec<usize> = known.iter().copied().filter(|index| self.may_be_meant(*index)).collect();
         if let Some(namespace) = namespace {
@@ -252,7 +254,11 @@ impl Search<'_> {
         }
         let mut meant = found.iter().filter_map(|index| self.candidates.get(*index));
         let Some(first) = meant.next() else { return Ok(None) };
-        if meant.all(|other| other.current.name == first.current.name) {
+        let is_same = |other: &Candidate| {
+            other.current.name == first.current.name
+                && (!holds_namespace || other.current.namespace == first.current.namespace)
+        };
+        if meant.all(is_same) {
             return Ok(Some(first));
         }
         let names: Vec<String> = found
@@ -293,10 +299,11 @@ impl Search<'_> {
             return false;
         };
         let same = |a: &[String], b: &[String]| {
-            allow_empty && (a.is_empty() || b.is_empty()) || {
-                let common = a.len().min(b.len());
-                a.iter().rev().take(common).eq(b.iter().rev().take(common))
+            let common = a.len().min(b.len());
+            if common == 0 {
+                return allow_empty || a.len() == b.len();
             }
+            a.iter().rev().take(common).eq(b.iter().rev().take(common))
         };
         same(&own.prefixes, &other.prefixes) && same(&own.suffixes, &other.suffixes)
     }
@@ -313,5 +320,6 @@ fn effective<'a>(candidate: &Candidate, namespace: &'a str) -> &'a str {
 }
 
 fn renamed(scalar: &Scalar, name: &str) -> Scalar {
-    Scalar { value: name.into(), tag: crate::goyaml::Tag::Empty, style: scalar.style, ..Scalar::default() }
+    let (style, shared) = (scalar.style, scalar.shared);
+    Scalar { value: name.into(), tag: crate::goyaml::Tag::Empty, style, shared, ..Scalar::default() }
 }

@@ -42,19 +42,43 @@ fn convert_scalar(scalar: &Scalar) -> Result<Value, String> {
         (Tag::Str, ScalarStyle::Plain | ScalarStyle::Literal) if text.contains('\n') && text.starts_with('\t') => {
             return Err("a text of several lines begins with a tab".to_owned());
         }
-        (Tag::Str, _) => return Ok(Value::string(text)),
+        (Tag::Str, _) => return text_value(text),
         // An empty word between brackets is printed as quotes.
         (Tag::Null, _) if text.is_empty() && scalar.in_flow => return Ok(Value::string("")),
-        (Tag::Null, _) if !scalar.explicit_tag => return Ok(Value::Null),
+        (Tag::Null, _) if !scalar.explicit_tag && matches!(text, "" | "~" | "null" | "Null" | "NULL") => {
+            return Ok(Value::Null);
+        }
         (Tag::Empty, ScalarStyle::Plain) => {}
         (Tag::Empty, _) => return Ok(Value::string(text)),
+        // In quotes it is text, whatever it was elsewhere; unless the text does not fit the type.
+        (tag, style)
+            if style != ScalarStyle::Plain
+                && !scalar.explicit_tag
+                && goyaml::resolve_scalar(text, Dialect::V3).0 == *tag =>
+        {
+            return text_value(text);
+        }
         _ => {
-            let value =
-                goyaml::to_value(&Node::Scalar(scalar.clone()), Dialect::V3).map_err(|error| error.to_string())?;
-            return finite(value);
+            // A text that does not fit its type is written with its tag, and then cannot be read.
+            let tagged = Scalar { explicit_tag: true, ..scalar.clone() };
+            return finite(goyaml::to_value(&Node::Scalar(tagged), Dialect::V3).map_err(|error| error.to_string())?);
         }
     }
     finite(goyaml::resolve_scalar(text, Dialect::V3).1)
+}
+
+/// Text is written as JSON and read as YAML, which has other ideas of which letters may stand for themselves.
+pub(super) fn text_value(text: &str) -> Result<Value, String> {
+    let is_odd = |letter: char| matches!(letter, '\u{7f}'..='\u{9f}' | '\u{fffe}' | '\u{ffff}');
+    if text.is_ascii() && !text.contains('\u{7f}') || !text.contains(is_odd) {
+        return Ok(Value::string(text));
+    }
+    if text.contains(|letter| is_odd(letter) && letter != '\u{85}') {
+        return Err("a text has a control character".to_owned());
+    }
+    let json = goyaml::to_json(&Value::string(text), true);
+    let document = json.and_then(|json| goyaml::parse_first(&json, Dialect::V2)).map_err(|error| error.to_string())?;
+    Ok(document.unwrap_or_default())
 }
 
 fn finite(value: Value) -> Result<Value, String> {

@@ -1,5 +1,7 @@
 //! Copies values from one object's fields to those of others.
 
+use std::borrow::Cow;
+
 use regex::Regex;
 
 use super::{
@@ -7,7 +9,7 @@ use super::{
     resource::{Gvk, Id, Resource, set_field, untyped},
     selector::matches_labels,
 };
-use crate::goyaml::Node;
+use crate::goyaml::{Node, ScalarStyle};
 
 const DEFAULT_PATH: &str = "metadata.name";
 
@@ -35,9 +37,10 @@ fn source_value(resources: &[Resource], source: &ReplacementSource) -> Result<No
         return Err(format!("several objects are selected by the source {}", wanted.describe()));
     }
     let path = if source.field_path.is_empty() { DEFAULT_PATH } else { &source.field_path };
-    let value = look_up(&resource.node, &split_field_path(path));
+    let value =
+        look_up(&resource.node, &split_field_path(path)).map_err(|error| format!("fieldPath {path:?}: {error}"))?;
     let value = value
-        .filter(|value| !is_empty(value))
+        .filter(|value| !is_missing(value))
         .ok_or_else(|| format!("fieldPath {path:?} is missing in the source {}", resource.id().describe()))?;
     match source.options.as_ref().filter(|options| !options.delimiter.is_empty()) {
         None => Ok(value.clone()),
@@ -45,9 +48,9 @@ fn source_value(resources: &[Resource], source: &ReplacementSource) -> Result<No
     }
 }
 
-fn is_empty(node: &Node) -> bool {
+fn is_missing(node: &Node) -> bool {
     match node {
-        Node::Scalar(scalar) => node.is_null() || scalar.value.is_empty(),
+        Node::Scalar(_) => node.is_null(),
         Node::List(items) => items.is_empty(),
         Node::Map(entries) => entries.is_empty(),
     }
@@ -83,6 +86,7 @@ fn apply(resources: &mut [Resource], value: &Node, target: &ReplacementTarget) -
             set(resource, path, steps, value, target.options.as_ref())
                 .map_err(|error| format!("{}: {error}", resource.id().describe()))?;
         }
+        resource.settle_shared();
     }
     Ok(())
 }
@@ -115,6 +119,11 @@ fn set(
 ) -> Result<(), String> {
     let create = options.is_some_and(|options| options.create).then_some(value);
     let mut count = 0;
+    // `.spec.x` is `spec.x`; anywhere else an empty element is one that nothing has.
+    let steps = match steps {
+        [first, rest @ ..] if first.text.is_empty() => rest,
+        steps => steps,
+    };
     visit(&mut resource.node, steps, create, &mut |found| {
         count += 1;
         write(found, value, options)
@@ -146,69 +155,81 @@ fn write(field: &mut Node, value: &Node, options: Option<&FieldOptions>) -> Resu
     match (field, value) {
         // The type of the field stays; its new text decides what it is where it had none.
         (Node::Scalar(field), Node::Scalar(value)) => field.value = value.value,
+        // A mapping or list has no text of its own.
+        (Node::Scalar(field), _) => field.value = "".into(),
         (field, value) => *field = value,
     }
     Ok(())
 }
 
-/// Splits at points that are not in brackets or escaped. `[name]` without `=` is a key with points in it.
+/// Splits at points that are not in brackets or escaped. `[a.b]` without `=` is a key with points in it.
 pub(super) fn split_field_path(path: &str) -> Vec<String> {
-    let parts = super::field_spec::split_path(path, '.');
+    let mut parts = super::field_spec::split_path(path, '.').into_iter();
     let mut found: Vec<String> = Vec::new();
-    let mut open: Option<String> = None;
-    for part in parts {
-        let part = match open.take() {
-            Some(begun) => format!("{begun}.{part}"),
-            None => part,
-        };
-        if part.starts_with('[') && !part.ends_with(']') {
-            open = Some(part);
+    while let Some(part) = parts.next() {
+        if !part.starts_with('[') || part.ends_with(']') {
+            found.push(part);
             continue;
         }
-        let inner = part.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-        match inner.filter(|inner| !inner.contains('=')) {
-            Some(inner) => found.push(inner.to_owned()),
-            None => found.push(part),
+        let mut whole = part;
+        for more in parts.by_ref() {
+            whole.push('.');
+            whole.push_str(&more);
+            if more.ends_with(']') {
+                break;
+            }
         }
+        found.push(if whole.contains('=') { whole } else { whole.trim_matches(['[', ']']).to_owned() });
     }
-    found.extend(open);
     found
 }
 
-/// `[name=value]`
-fn list_match(part: &str) -> Option<(&str, &str)> {
-    part.strip_prefix('[')?.strip_suffix(']')?.split_once('=')
+/// An element of a list that is named by `[name=value]`; an error when the brackets hold something else.
+fn list_match(part: &str) -> Option<Result<(&str, &str), String>> {
+    let inner = part.strip_prefix('[')?.strip_suffix(']')?;
+    Some(inner.split_once('=').ok_or_else(|| format!("{part:?} is not [name=value]")))
 }
 
-/// The value at a path; list elements by number, `-` for the last or `[name=value]`.
-pub(super) fn look_up<'a>(node: &'a Node, path: &[String]) -> Option<&'a Node> {
-    let Some((first, rest)) = path.split_first() else { return Some(node) };
-    let next = match node {
-        Node::List(items) => {
-            if let Some((name, value)) = list_match(first) {
+/// A place in a list that is given by its number.
+fn index(part: &str) -> Option<usize> {
+    part.strip_prefix('+').unwrap_or(part).parse().ok()
+}
+
+/// The value at a path; list elements by number, `-` for the last or `[name=value]`. Empty elements of a path do not count.
+pub(super) fn look_up<'a>(node: &'a Node, path: &[String]) -> Result<Option<&'a Node>, String> {
+    let mut found = node;
+    for part in path.iter().map(|part| part.trim()).filter(|part| !part.is_empty()) {
+        let next = match (list_match(part), found) {
+            (Some(matching), Node::List(items)) => {
+                let (name, value) = matching?;
                 items.iter().find(|item| {
                     if name.is_empty() {
                         item.text() == Some(value)
                     } else {
                         item.get(name).and_then(Node::text) == Some(value)
                     }
-                })?
-            } else if first == "-" {
-                items.last()?
-            } else {
-                items.get(first.parse::<usize>().ok()?)?
+                })
             }
-        }
-        _ => node.get(first)?,
-    };
-    look_up(next, rest)
+            (None, Node::List(items)) if part == "-" => items.last(),
+            (None, Node::List(items)) => match index(part) {
+                Some(index) => items.get(index),
+                None => return Err(format!("{part:?} is looked for in a list")),
+            },
+            (None, Node::Map(_)) if index(part).is_none() && !matches!(part, "-" | "*") => found.get(part),
+            _ if found.is_null() => None,
+            _ => return Err(format!("{part:?} is looked for in something that has no such thing")),
+        };
+        let Some(next) = next else { return Ok(None) };
+        found = next;
+    }
+    Ok(Some(found))
 }
 
 /// An element of a path that is written to.
 struct Step {
     text: String,
     /// Of `[name=pattern]`.
-    matching: Option<Matching>,
+    matching: Option<Result<Matching, String>>,
 }
 
 struct Matching {
@@ -222,10 +243,9 @@ struct Matching {
 
 impl Step {
     fn new(text: String) -> Self {
-        let matching = list_match(&text).map(|(name, pattern)| Matching {
-            name: name.to_owned(),
-            pattern: pattern.to_owned(),
-            expression: Regex::new(pattern).ok(),
+        let matching = list_match(&text).map(|matching| {
+            let (name, pattern) = matching?;
+            Ok(Matching { name: name.to_owned(), pattern: pattern.to_owned(), expression: Regex::new(pattern).ok() })
         });
         Self { text, matching }
     }
@@ -234,10 +254,11 @@ impl Step {
 /// What to create for the part of a path that comes next.
 fn empty_for(rest: &[Step], leaf: &Node) -> Node {
     match (rest.first().map(|step| &step.text), leaf) {
-        (Some(next), _) if list_match(next).is_some() || next.parse::<usize>().is_ok() => Node::List(Vec::new()),
-        (Some(_), _) | (None, Node::Map(_)) => Node::map(),
-        (None, Node::List(_)) => Node::List(Vec::new()),
-        (None, Node::Scalar(_)) => untyped(""),
+        (Some(next), _) if list_match(next).is_some() || index(next).is_some() => Node::List(Vec::new()),
+        (Some(next), _) if !next.is_empty() => Node::map(),
+        (_, Node::Map(_)) => Node::map(),
+        (_, Node::List(_)) => Node::List(Vec::new()),
+        (_, Node::Scalar(_)) => untyped(""),
     }
 }
 
@@ -249,16 +270,19 @@ fn visit(
     set: &mut dyn FnMut(&mut Node) -> Result<(), String>,
 ) -> Result<(), String> {
     let Some((step, rest)) = path.split_first() else { return set(node) };
-    if let Some(matching) = &step.matching {
-        return visit_matching(node, matching, rest, create, set);
-    }
     let first = step.text.as_str();
-    match node {
-        Node::List(items) if first == "*" => items.iter_mut().try_for_each(|item| visit(item, rest, create, set)),
-        Node::List(items) => {
-            let Ok(index) = first.parse::<usize>() else {
-                return Err(format!("{first:?} is not in a list; use a number, * or [name=value]"));
-            };
+    if first.is_empty() {
+        return match node.text() {
+            Some("") => visit(node, rest, create, set),
+            Some(_) => Ok(()),
+            None => Err("a path has an empty element".to_owned()),
+        };
+    }
+    if let Some(matching) = &step.matching {
+        return visit_matching(node, matching.as_ref().map_err(Clone::clone)?, rest, create, set);
+    }
+    match (index(first), node) {
+        (Some(index), Node::List(items)) => {
             if let (Some(leaf), true) = (create, index == items.len()) {
                 items.push(empty_for(rest, leaf));
             }
@@ -266,11 +290,14 @@ fn visit(
             let item = items.get_mut(index).ok_or_else(|| format!("there is no element {index}, only {count}"))?;
             visit(item, rest, create, set)
         }
-        Node::Map(_) if first == "*" => {
+        (None, Node::List(items)) if first == "*" => {
+            items.iter_mut().try_for_each(|item| visit(item, rest, create, set))
+        }
+        (None, Node::Map(_)) if first == "*" => {
             Err("* stands for the elements of a list, not for the keys of a mapping".to_owned())
         }
-        Node::Map(_) => {
-            if let (Some(leaf), true) = (create, node.get(first).is_none_or(Node::is_null)) {
+        (None, node @ Node::Map(_)) => {
+            if let (Some(leaf), None) = (create, node.get(first)) {
                 set_field(node, first, empty_for(rest, leaf));
             }
             match node.get_mut(first) {
@@ -278,9 +305,21 @@ fn visit(
                 None => Ok(()),
             }
         }
-        Node::Scalar(_) if node.is_null() => Ok(()),
-        Node::Scalar(_) => Err(format!("{first:?} is looked for in something that is neither a mapping nor a list")),
+        // Below nothing there is nothing; what would be created there is lost.
+        (None, node) if node.is_null() && first != "*" => create.map_or(Ok(()), |leaf| set(&mut leaf.clone())),
+        (_, Node::List(_)) => Err(format!("{first:?} is not in a list; use a number, * or [name=value]")),
+        _ => Err(format!("{first:?} is looked for in something that has no such thing")),
     }
+}
+
+/// A scalar as it is written, with its quotes: that is what patterns are compared with.
+fn written(node: &Node) -> Option<Cow<'_, str>> {
+    let Node::Scalar(scalar) = node else { return None };
+    Some(match scalar.style {
+        ScalarStyle::DoubleQuoted => format!("{:?}", scalar.value).into(),
+        ScalarStyle::SingleQuoted => format!("'{}'", scalar.value.replace('\'', "''")).into(),
+        _ => Cow::from(&*scalar.value),
+    })
 }
 
 fn visit_matching(
@@ -296,8 +335,8 @@ fn visit_matching(
     };
     let expression = expression.as_ref().ok_or_else(|| format!("{pattern:?} is no valid regular expression"))?;
     let is_match = |item: &Node| {
-        let text = if name.is_empty() { item.text() } else { item.get(name).and_then(Node::text) };
-        text.is_some_and(|text| expression.is_match(text.trim()))
+        let value = if name.is_empty() { Some(item) } else { item.get(name) };
+        value.and_then(written).is_some_and(|text| expression.is_match(text.trim()))
     };
     if let (Some(_), true) = (create, !items.iter().any(is_match)) {
         let mut element = untyped(pattern);

@@ -1,6 +1,9 @@
 //! Objects on their way, with what they were called before.
 
-use std::{collections::HashSet, sync::LazyLock};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::LazyLock,
+};
 
 use crate::goyaml::{Node, Scalar, Tag};
 
@@ -45,6 +48,10 @@ pub(super) struct Resource {
     pub(super) origin: Option<String>,
     /// Text of the transformations annotation.
     pub(super) transformations: String,
+    /// Variables that stand for a field of this object.
+    pub(super) vars: Vec<String>,
+    /// What the scalars that several places share are; see [`Resource::share`].
+    shared: Vec<Scalar>,
 }
 
 /// Group, version and kind of what has no namespace.
@@ -129,7 +136,9 @@ impl<S: AsRef<str>> Id<S> {
     /// Whether every part that the selector names is this one's.
     pub(super) fn is_selected_by<T: AsRef<str>>(&self, selector: &Id<T>) -> bool {
         let (own, wanted) = (self.borrowed(), selector.borrowed());
-        fits(wanted.namespace, own.namespace) && fits(wanted.name, own.name) && own.gvk.is_selected(&wanted.gvk)
+        (wanted.namespace.is_empty() || wanted.effective_namespace() == own.effective_namespace())
+            && fits(wanted.name, own.name)
+            && own.gvk.is_selected(&wanted.gvk)
     }
 
     /// The same for every id that [`Self::matches`] this one.
@@ -149,7 +158,11 @@ impl<S: AsRef<str>> Id<S> {
 
 impl Resource {
     pub(super) fn new(node: Node) -> Self {
-        Self { node, ..Self::default() }
+        let mut resource = Self { node, ..Self::default() };
+        // A note of the original to itself, which it also takes from files.
+        let noted = resource.node.at(&["metadata", "annotations", "internal.config.kubernetes.io/needsHashSuffix"]);
+        resource.needs_hash = noted.and_then(Node::text) == Some("enabled");
+        resource
     }
 
     fn text(&self, path: &[&str]) -> &str {
@@ -204,6 +217,15 @@ impl Resource {
         }
     }
 
+    /// Forgets what it was called and that it was generated.
+    pub(super) fn forget(&mut self) {
+        self.previous.clear();
+        self.prefixes.clear();
+        self.suffixes.clear();
+        self.behavior = Behavior::default();
+        self.needs_hash = false;
+    }
+
     pub(super) fn set_name(&mut self, name: &str) {
         self.set_metadata("name", name);
     }
@@ -231,6 +253,44 @@ impl Resource {
         }
     }
 
+    /// Makes a scalar one that several places of this object share: a change of one changes all.
+    ///
+    /// The original puts one and the same node into all fields that a label or annotation is added to. What is done to one of
+    /// them later, e.g. by an overlay that sets the label only in `metadata`, is done to all of them.
+    pub(super) fn share(&mut self, scalar: Scalar) -> Scalar {
+        let shared = u32::try_from(self.shared.len() + 1).unwrap_or_default();
+        if shared != 0 {
+            self.shared.push(Scalar { shared, ..scalar.clone() });
+        }
+        Scalar { shared, ..scalar }
+    }
+
+    /// Makes the places that share a scalar alike again after one of them was changed; of several changes the last one counts.
+    pub(super) fn settle_shared(&mut self) {
+        if self.shared.is_empty() {
+            return;
+        }
+        let mut changed = HashMap::new();
+        each_shared(&mut self.node, &mut |scalar| {
+            if self.shared.get(scalar.shared as usize - 1).is_some_and(|known| known != scalar) {
+                changed.insert(scalar.shared, scalar.clone());
+            }
+        });
+        if changed.is_empty() {
+            return;
+        }
+        each_shared(&mut self.node, &mut |scalar| {
+            if let Some(new) = changed.get(&scalar.shared) {
+                scalar.clone_from(new);
+            }
+        });
+        for (shared, scalar) in changed {
+            if let Some(known) = self.shared.get_mut(shared as usize - 1) {
+                *known = scalar;
+            }
+        }
+    }
+
     /// Labels or annotations as words.
     pub(super) fn words(&self, field: &str) -> Vec<(String, String)> {
         let map = self.node.at(&["metadata", field]).map(Node::entries).unwrap_or_default();
@@ -254,6 +314,24 @@ impl Resource {
             metadata.set(field, Node::Map(map));
         }
     }
+}
+
+/// Visits the scalars that are shared, in the order in which a patch would change them.
+fn each_shared(node: &mut Node, visit: &mut dyn FnMut(&mut Scalar)) {
+    match node {
+        Node::Scalar(scalar) if scalar.shared != 0 => visit(scalar),
+        Node::Scalar(_) => {}
+        Node::List(items) => items.iter_mut().for_each(|item| each_shared(item, visit)),
+        Node::Map(entries) => {
+            let mut entries: Vec<_> = entries.iter_mut().filter(|(_, value)| !is_unshared(value)).collect();
+            entries.sort_by(|(a, _), (b, _)| a.value.cmp(&b.value));
+            entries.into_iter().for_each(|(_, value)| each_shared(value, visit));
+        }
+    }
+}
+
+fn is_unshared(node: &Node) -> bool {
+    matches!(node, Node::Scalar(Scalar { shared: 0, .. }))
 }
 
 /// A key as the original writes it: plain, whatever it reads as.

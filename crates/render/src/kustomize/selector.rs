@@ -62,7 +62,7 @@ pub(super) fn select(resources: &[Resource], selector: &Selector) -> Result<Vec<
     Ok(found)
 }
 
-/// A label selector in its text form: `a=b,c!=d,e in (f,g),h notin (i),j,!k`.
+/// A label selector in its text form: `a=b,c!=d,e in (f,g),h notin (i),j,!k,l>1,m<2`.
 pub(super) fn matches_labels(labels: &[(String, String)], selector: &str) -> Result<bool, String> {
     for term in terms(selector) {
         if !term_matches(labels, term.trim())
@@ -110,6 +110,13 @@ fn term_matches(labels: &[(String, String)], term: &str) -> Option<bool> {
     }
     if let Some((key, wanted)) = term.split_once("==").or_else(|| term.split_once('=')) {
         return Some(value(key) == Some(wanted.trim()));
+    }
+    for (sign, wanted) in [('>', std::cmp::Ordering::Greater), ('<', std::cmp::Ordering::Less)] {
+        if let Some((key, limit)) = term.split_once(sign) {
+            let limit: i64 = limit.trim().parse().ok()?;
+            let number = value(key).and_then(|value| value.parse::<i64>().ok());
+            return Some(number.is_some_and(|number| number.cmp(&limit) == wanted));
+        }
     }
     if term.is_empty() || term.contains(char::is_whitespace) {
         return None;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::{
     kustomization::SortOptions,
-    resource::{Id, Resource},
+    resource::{Gvk, Id, Resource},
 };
 
 const FIRST: [&str; 22] = [
@@ -57,6 +57,18 @@ pub(super) fn sort(resources: &mut [Resource], options: Option<&SortOptions>) ->
     }
 }
 
+/// What kinds of the same rank are ordered by.
+pub(super) fn kind_key(gvk: &Gvk<&str>) -> String {
+    [or(gvk.group, "~G"), "_", or(gvk.version, "~V"), "_", or(gvk.kind, "~K")].concat()
+}
+
+/// Where a kind stands in the legacy order: those that come early below zero, those that come late above.
+pub(super) fn rank(kind: &str) -> i64 {
+    let place = |list: &[&str]| (0..).zip(list).find(|(_, other)| **other == kind).map(|(index, _): (i64, _)| index);
+    let before = i64::try_from(FIRST.len()).unwrap_or(i64::MAX);
+    place(&FIRST).map(|index| index - before).or_else(|| place(&LAST).map(|index| index + 1)).unwrap_or(0)
+}
+
 fn legacy(resources: &mut [Resource], first: &[&str], last: &[&str]) {
     let mut ranks: HashMap<&str, i64> = HashMap::new();
     let before = i64::try_from(first.len()).unwrap_or(i64::MAX);
@@ -69,7 +81,6 @@ fn legacy(resources: &mut [Resource], first: &[&str], last: &[&str]) {
     resources.sort_by_cached_key(|resource| {
         let Id { gvk, name, namespace } = resource.id();
         let rank = ranks.get(gvk.kind).copied().unwrap_or(0);
-        let kind = [or(gvk.group, "~G"), "_", or(gvk.version, "~V"), "_", or(gvk.kind, "~K")].concat();
-        (rank, kind, [or(namespace, "~X"), "|", or(name, "~N")].concat())
+        (rank, kind_key(&gvk), [or(namespace, "~X"), "|", or(name, "~N")].concat())
     });
 }

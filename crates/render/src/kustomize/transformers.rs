@@ -1,23 +1,17 @@
 //! What changes objects: each transformer is one step over all objects that have been accumulated.
 
-use std::{
-    borrow::Cow,
-    collections::{HashMap, HashSet},
-    sync::Arc,
-};
-
-use regex::Regex;
+use std::{borrow::Cow, collections::HashSet, sync::Arc};
 
 use super::{
     field_spec::{Create, FieldSpec, selected, set_word},
-    hash, json_patch,
+    hash, images, json_patch,
     kustomization::{Image, ReplacementField, Replica, Selector},
     loader, merge, replacements,
-    resource::{Gvk, Id, Resource, set_field, untyped},
+    resource::{Gvk, Id, Resource, set_field},
     schema::Schema,
     selector::select,
 };
-use crate::goyaml::{Node, Scalar, Tag};
+use crate::goyaml::{Node, Scalar, ScalarStyle, Tag};
 
 /// One step.
 pub(super) struct Transformer<'a> {
@@ -52,6 +46,8 @@ pub(super) enum Action<'a> {
     Image(Image, Cow<'a, [FieldSpec]>),
     Replacements(Vec<ReplacementField>),
     Hash,
+    /// Several steps that count as one.
+    All(Vec<Action<'a>>),
 }
 
 /// Which subjects of role bindings follow the namespace.
@@ -74,6 +70,7 @@ pub(super) fn parse_patch(path: &str, text: &[u8]) -> Result<PatchText, String> 
     let json = std::str::from_utf8(text).map_err(|_| "is not UTF-8".to_owned()).and_then(json_patch::parse);
     match (strategic, json) {
         (Ok(patches), Err(_)) if !patches.is_empty() => Ok(PatchText::Strategic(patches)),
+        (Ok(_), Ok(_)) => Err("is both an empty strategic merge patch and an empty JSON patch".to_owned()),
         (_, Ok(operations)) => Ok(PatchText::Json(operations)),
         (Ok(_), Err(_)) => Err("the patch is empty".to_owned()),
         (Err(strategic), Err(json)) => {
@@ -97,29 +94,25 @@ impl<'a> Transformer<'a> {
             let same = copy.len() == resources.len() && copy.iter().zip(&*resources).all(|(a, b)| a.node == b.node);
             return if same { Ok(()) } else { Err("validators: a validator may not change objects".to_owned()) };
         }
-        match &self.origin {
-            None => self.step(resources, schema),
-            Some(origin) => {
-                let before: Vec<Resource> =
-                    resources.iter().map(|resource| Resource::new(resource.node.clone())).collect();
-                self.step(resources, schema)?;
-                let mut known: HashMap<Id<&str>, Vec<&Node>> = HashMap::with_capacity(before.len());
-                for old in &before {
-                    known.entry(old.id()).or_default().push(&old.node);
-                }
-                for resource in resources {
-                    let same = known.get(&resource.id());
-                    if !same.is_some_and(|nodes| nodes.contains(&&resource.node)) {
-                        resource.transformations.push_str(origin);
-                    }
-                }
-                Ok(())
-            }
+        self.step(resources, schema)?;
+        if let Some(origin) = &self.origin {
+            // It counts as done to every object, changed or not.
+            resources.iter_mut().for_each(|resource| resource.transformations.push_str(origin));
         }
+        Ok(())
     }
 
     fn step(&self, resources: &mut Vec<Resource>, schema: &Arc<Schema>) -> Result<(), String> {
-        match &self.action {
+        self.action.run(resources, schema)
+    }
+}
+
+// === impl Action ===
+
+impl Action<'_> {
+    fn run(&self, resources: &mut Vec<Resource>, schema: &Arc<Schema>) -> Result<(), String> {
+        match self {
+            Action::All(actions) => actions.iter().try_for_each(|action| action.run(resources, schema)),
             Action::StrategicMerge(patches) => patches.iter().try_for_each(|patch| {
                 let index = find(resources, &patch.original_id())?;
                 patch_one(resources, index, patch, schema)
@@ -149,6 +142,7 @@ impl<'a> Transformer<'a> {
             Action::Namespace { namespace, specs, subjects, unset_only } => {
                 set_namespace(resources, namespace, specs, *subjects, *unset_only)
             }
+            Action::Prefix(affix, _) | Action::Suffix(affix, _) if affix.is_empty() => Ok(()),
             Action::Prefix(prefix, specs) => {
                 rename(resources, specs, prefix, "", |resource| resource.prefixes.push(prefix.clone()))
             }
@@ -156,24 +150,33 @@ impl<'a> Transformer<'a> {
                 rename(resources, specs, "", suffix, |resource| resource.suffixes.push(suffix.clone()))
             }
             Action::Labels(words, specs) | Action::Annotations(words, specs) => {
-                resources.iter_mut().try_for_each(|resource| {
-                    for spec in selected(specs, &resource.gvk()) {
-                        spec.visit(&mut resource.node, Create::Map, &mut |node| {
-                            words.iter().try_for_each(|(key, value)| set_word(key, value)(node))
-                        })
-                        .map_err(|error| format!("{} {}: {error}", resource.kind(), resource.name()))?;
-                    }
-                    Ok(())
-                })
+                resources.iter_mut().try_for_each(|resource| set_words(resource, words, specs))
             }
             Action::Replicas(replica, specs) => set_replicas(resources, replica, specs),
-            Action::Image(image, specs) => set_image(resources, image, specs),
+            Action::Image(image, specs) => images::set_image(resources, image, specs),
             Action::Replacements(list) => {
                 list.iter().try_for_each(|replacement| replacements::replace(resources, replacement))
             }
             Action::Hash => resources.iter_mut().try_for_each(add_hash),
         }
     }
+}
+
+/// Adds labels or annotations.
+fn set_words(resource: &mut Resource, words: &[(String, String)], specs: &[FieldSpec]) -> Result<(), String> {
+    let chosen = selected(specs, &resource.gvk());
+    for (key, value) in words {
+        let mut word = Scalar::string(value.as_str());
+        if chosen.len() > 1 {
+            word = resource.share(word);
+        }
+        for spec in &chosen {
+            spec.visit(&mut resource.node, Create::Map, &mut set_word(key, &word))
+                .map_err(|error| format!("{} {}: {error}", resource.kind(), resource.name()))?;
+        }
+    }
+    resource.settle_shared();
+    Ok(())
 }
 
 /// Gives an object the suffix that depends on its content, if it wants one.
@@ -243,6 +246,10 @@ fn patch_selected(
 ) -> Result<(), String> {
     let mut deleted = HashSet::new();
     let mut own = patch.clone();
+    // A patch with a target has text for labels and annotations: null is the word, and deletes nothing.
+    for field in ["labels", "annotations"] {
+        own.set_words(field, own.words(field));
+    }
     for index in select(resources, target)? {
         let Some(resource) = resources.get_mut(index) else { continue };
         own.node.set("apiVersion", Node::string(resource.api_version()));
@@ -275,6 +282,10 @@ fn apply_patch(resource: &mut Resource, patch: &Resource, schema: &Schema) -> Re
         return Ok(false);
     }
     resource.node = node;
+    resource.settle_shared();
+    if clears_annotations(&patch.node) {
+        resource.forget();
+    }
     if !patch.allow_kind_change {
         resource.set_kind(&id.gvk.kind);
     }
@@ -283,6 +294,16 @@ fn apply_patch(resource: &mut Resource, patch: &Resource, schema: &Schema) -> Re
     }
     resource.set_namespace(&id.namespace);
     Ok(true)
+}
+
+/// Whether a patch takes all annotations away. The original keeps its notes about an object there and loses them too.
+fn clears_annotations(patch: &Node) -> bool {
+    let is_cleared = |path: &[&str]| {
+        patch.at(path).is_some_and(|node| {
+            node.is_null() || matches!(node.get("$patch").and_then(Node::text), Some("replace" | "delete"))
+        })
+    };
+    is_cleared(&["metadata"]) || is_cleared(&["metadata", "annotations"])
 }
 
 fn patch_json(resource: &mut Resource, operations: &[json_patch::Operation]) -> Result<(), String> {
@@ -414,11 +435,10 @@ fn set_replicas(resources: &mut [Resource], replica: &Replica, specs: &[FieldSpe
                 continue;
             }
             spec.visit(&mut resource.node, Create::Scalar, &mut |node| {
-                *node = Node::Scalar(Scalar {
-                    value: replica.count.to_string().into(),
-                    tag: Tag::Int,
-                    ..Scalar::default()
-                });
+                // In quotes it stays in quotes.
+                let style = if let Node::Scalar(old) = node { old.style } else { ScalarStyle::Plain };
+                let value = replica.count.to_string().into();
+                *node = Node::Scalar(Scalar { value, tag: Tag::Empty, style, ..Scalar::default() });
                 Ok(())
             })?;
         }
@@ -430,125 +450,5 @@ fn set_replicas(resources: &mut [Resource], replica: &Replica, specs: &[FieldSpe
             "replicas: there is no object {:?} whose replicas can be set; name a Deployment, ReplicaSet, ReplicationController or StatefulSet",
             replica.name
         ))
-    }
-}
-
-/// Which images a name means. It goes into a regular expression as it is.
-enum ImagePattern<'a> {
-    /// Of letters whose only special one is the point, which stands for any: no expression is needed.
-    Name(&'a str),
-    Expression(Box<Regex>),
-}
-
-// === impl ImagePattern ===
-
-impl<'a> ImagePattern<'a> {
-    fn new(name: &'a str) -> Result<Self, String> {
-        if name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'/' | b':' | b'.')) {
-            return Ok(Self::Name(name));
-        }
-        Regex::new(&format!("^{name}(:[a-zA-Z0-9_.{{}}-]*)?(@sha256:[a-zA-Z0-9_.{{}}-]*)?$"))
-            .map(|expression| Self::Expression(Box::new(expression)))
-            .map_err(|_| format!("images: name {name:?} is no valid regular expression"))
-    }
-
-    fn is_match(&self, image: &str) -> bool {
-        let name = match self {
-            Self::Expression(expression) => return expression.is_match(image),
-            Self::Name(name) => name,
-        };
-        let mut rest = image.chars();
-        let begins =
-            name.chars().all(|wanted| rest.next().is_some_and(|own| own == wanted || wanted == '.' && own != '\n'));
-        let word = |text: &str| {
-            text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'{' | b'}' | b'-'))
-        };
-        let (tag, digest) = match rest.as_str().split_once('@') {
-            Some((tag, digest)) => (tag, Some(digest)),
-            None => (rest.as_str(), None),
-        };
-        begins
-            && (tag.is_empty() || tag.strip_prefix(':').is_some_and(word))
-            && digest.is_none_or(|digest| digest.strip_prefix("sha256:").is_some_and(word))
-    }
-}
-
-fn set_image(resources: &mut [Resource], image: &Image, specs: &[FieldSpec]) -> Result<(), String> {
-    let expression = ImagePattern::new(&image.name)?;
-    for resource in resources.iter_mut() {
-        if resource.kind() == "CustomResourceDefinition" {
-            continue;
-        }
-        everywhere(&mut resource.node, image, &expression);
-        for spec in selected(specs, &resource.gvk()) {
-            // The original would create the field; an empty image never matches, so it is only looked for.
-            spec.visit(&mut resource.node, Create::Nothing, &mut |node| {
-                update_image(node, image, &expression);
-                Ok(())
-            })
-            .map_err(|error| format!("images: {} {}: {error}", resource.kind(), resource.name()))?;
-        }
-    }
-    Ok(())
-}
-
-/// Every `image` in lists called `containers` or `initContainers`, wherever they are.
-fn everywhere(node: &mut Node, image: &Image, expression: &ImagePattern<'_>) {
-    match node {
-        Node::Map(entries) => {
-            for (key, value) in entries {
-                everywhere(value, image, expression);
-                if let ("containers" | "initContainers", Node::List(items)) = (&*key.value, value) {
-                    items
-                        .iter_mut()
-                        .filter_map(|item| item.get_mut("image"))
-                        .for_each(|found| update_image(found, image, expression));
-                }
-            }
-        }
-        Node::List(items) => items.iter_mut().for_each(|item| everywhere(item, image, expression)),
-        Node::Scalar(_) => {}
-    }
-}
-
-fn update_image(node: &mut Node, image: &Image, expression: &ImagePattern<'_>) {
-    let Node::Scalar(scalar) = node else { return };
-    if scalar.tag == Tag::Null || !expression.is_match(&scalar.value) {
-        return;
-    }
-    let (mut name, mut tag, mut digest) = split_image(&scalar.value);
-    if !image.new_name.is_empty() {
-        name = &image.new_name;
-    }
-    let suffixed;
-    if !image.new_tag.is_empty() || !image.digest.is_empty() {
-        (tag, digest) = (&image.new_tag, &image.digest);
-    } else if !image.tag_suffix.is_empty() {
-        suffixed = format!("{tag}{}", image.tag_suffix);
-        (tag, digest) = (&suffixed, "");
-    }
-    let mut text = name.to_owned();
-    for (separator, part) in [(':', tag), ('@', digest)] {
-        if !part.is_empty() {
-            text.push(separator);
-            text.push_str(part);
-        }
-    }
-    let style = scalar.style;
-    if let Node::Scalar(new) = untyped(&text) {
-        *scalar = Scalar { style, ..new };
-    }
-}
-
-/// Name, tag and digest. A colon in the host is no tag.
-fn split_image(image: &str) -> (&str, &str, &str) {
-    let host = image.find('/').unwrap_or(0);
-    let (rest, digest) = match image.get(host..).and_then(|path| path.find('@')) {
-        Some(at) => (image.get(..host + at).unwrap_or(image), image.get(host + at + 1..).unwrap_or_default()),
-        None => (image, ""),
-    };
-    match rest.get(host..).and_then(|path| path.find(':')) {
-        Some(at) => (rest.get(..host + at).unwrap_or(rest), rest.get(host + at + 1..).unwrap_or_default(), digest),
-        None => (rest, "", digest),
     }
 }

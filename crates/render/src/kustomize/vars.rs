@@ -5,27 +5,57 @@ use std::collections::BTreeMap;
 use super::{
     field_spec::{Create, FieldSpec, selected},
     kustomization::{Var, VarTarget},
-    replacements::look_up,
-    resource::{Gvk, Resource},
+    replacements::{look_up, split_field_path},
+    resource::{Gvk, Id, Resource},
 };
-use crate::goyaml::{Node, Scalar, Tag};
+use crate::goyaml::{self, Node, Scalar, Tag};
+
+/// What a variable stands for.
+struct Meaning {
+    /// In the place of a whole field, which takes its type.
+    whole: Scalar,
+    /// Within a text.
+    inline: String,
+}
+
+/// Notes at the object that a variable of this kustomization means, that its value is to be taken from it in the end.
+pub(super) fn note(resources: &mut [Resource], vars: &[Var]) -> Result<(), String> {
+    for var in vars {
+        let wanted = Id { gvk: target_gvk(&var.objref), name: &*var.objref.name, namespace: &*var.objref.namespace };
+        let any_namespace = wanted.namespace.is_empty() && !wanted.gvk.is_cluster_scoped();
+        let mut found = resources.iter_mut().filter(|resource| {
+            resource.ids().any(|id| {
+                id.name == wanted.name && id.gvk == wanted.gvk && (any_namespace || id.same_namespace(&wanted))
+            })
+        });
+        let first = found.next();
+        if found.next().is_some() {
+            return Err(format!(
+                "var {:?}: there are several {} {:?}; give objref.namespace",
+                var.name, wanted.gvk.kind, wanted.name
+            ));
+        }
+        if let Some(resource) = first {
+            resource.vars.push(var.name.clone());
+        }
+    }
+    Ok(())
+}
 
 /// Replaces variables where `specs` say that they may stand.
 pub(super) fn resolve(resources: &mut [Resource], vars: &[Var], specs: &[FieldSpec]) -> Result<(), String> {
     if vars.is_empty() {
         return Ok(());
     }
-    let mut values: BTreeMap<&str, Scalar> = BTreeMap::new();
+    let mut meanings: BTreeMap<&str, Option<Meaning>> = BTreeMap::new();
     for var in vars {
-        values.insert(&var.name, value(resources, var)?);
+        meanings.insert(&var.name, meaning(resources, var)?);
     }
     for resource in resources {
         for spec in selected(specs, &resource.gvk()) {
-            spec.visit(&mut resource.node, Create::Nothing, &mut |node| {
-                expand_node(node, &values);
-                Ok(())
-            })?;
+            spec.visit(&mut resource.node, Create::Nothing, &mut |node| expand_node(node, &meanings))?;
         }
+        resource.settle_shared();
     }
     Ok(())
 }
@@ -41,57 +71,90 @@ fn target_gvk(target: &VarTarget) -> Gvk<&str> {
     gvk
 }
 
-fn value(resources: &[Resource], var: &Var) -> Result<Scalar, String> {
-    let gvk = target_gvk(&var.objref);
-    let found = resources.iter().find(|resource| {
-        resource.ids().any(|id| {
-            id.name == var.objref.name
-                && id.gvk == gvk
-                && (var.objref.namespace.is_empty() || id.effective_namespace() == var.objref.namespace)
-        })
-    });
-    let cannot = || format!("var {:?}: there is no {} {:?}", var.name, gvk.kind, var.objref.name);
-    let resource = found.ok_or_else(cannot)?;
+/// `None`: the field is a mapping or a list, which stands for nothing.
+fn meaning(resources: &[Resource], var: &Var) -> Result<Option<Meaning>, String> {
+    let (kind, name) = (&var.objref.kind, &var.objref.name);
+    let resource = resources
+        .iter()
+        .find(|resource| resource.vars.contains(&var.name))
+        .ok_or_else(|| format!("var {:?}: there is no {kind} {name:?}", var.name))?;
     let path = if var.fieldref.fieldpath.is_empty() { "metadata.name" } else { &var.fieldref.fieldpath };
-    let parts: Vec<String> = path
-        .split('.')
-        .flat_map(|part| {
-            let mut pieces = part.split('[');
-            let head = pieces.next().unwrap_or_default().to_owned();
-            let rest: Vec<String> = pieces.map(|index| index.trim_end_matches(']').to_owned()).collect();
-            std::iter::once(head).filter(|head| !head.is_empty()).chain(rest).collect::<Vec<_>>()
-        })
-        .collect();
-    match look_up(&resource.node, &parts) {
-        Some(Node::Scalar(scalar)) => Ok(scalar.clone()),
-        Some(_) => Err(format!("var {:?}: field {path:?} is no single value", var.name)),
-        None => Err(format!("var {:?}: there is no field {path:?} in {} {:?}", var.name, gvk.kind, var.objref.name)),
+    let parts: Vec<String> = split_field_path(path).into_iter().flat_map(split_index).collect();
+    let refuse = |problem: &str| format!("var {:?}: field {path:?} of {kind} {name:?}: {problem}", var.name);
+    let found = look_up(&resource.node, &parts).map_err(|error| refuse(&error))?;
+    let Node::Scalar(scalar) = found.ok_or_else(|| refuse("is missing"))? else { return Ok(None) };
+    let text = &*scalar.value;
+    let plain = |text: String, tag: Tag| Scalar { value: text.into(), tag, ..Scalar::default() };
+    let (whole, inline) = match scalar.tag {
+        Tag::Int => {
+            let number: i64 = text.parse().map_err(|_| refuse("is no decimal integer"))?;
+            (plain(number.to_string(), Tag::Int), number.to_string())
+        }
+        Tag::Float => {
+            let number = goyaml::parse_go_float(text).ok_or_else(|| refuse("is no number"))?;
+            (plain(number.to_string(), Tag::Float), goyaml::format_float_g(number))
+        }
+        Tag::Bool => {
+            let text = text.to_ascii_lowercase();
+            (plain(text.clone(), Tag::Bool), text)
+        }
+        _ => (plain(text.to_owned(), Tag::Str), text.to_owned()),
+    };
+    Ok(Some(Meaning { whole, inline }))
+}
+
+/// `ports[0]` is two elements of a path.
+fn split_index(part: String) -> Vec<String> {
+    let index = part.strip_suffix(']').and_then(|rest| rest.rsplit_once('['));
+    match index {
+        Some((name, index)) if !index.is_empty() && index.bytes().all(|byte| byte.is_ascii_digit()) => {
+            [name, index].into_iter().filter(|part| !part.is_empty()).map(str::to_owned).collect()
+        }
+        _ => vec![part],
     }
 }
 
-fn expand_node(node: &mut Node, values: &BTreeMap<&str, Scalar>) {
+fn is_text(node: &Node) -> bool {
+    matches!(node, Node::Scalar(Scalar { tag: Tag::Str | Tag::Empty, .. }))
+}
+
+fn expand_node(node: &mut Node, meanings: &BTreeMap<&str, Option<Meaning>>) -> Result<(), String> {
     match node {
-        Node::Scalar(scalar) if scalar.value.contains('$') => expand(scalar, values),
-        Node::Scalar(_) => {}
+        Node::Scalar(scalar) => {
+            if matches!(scalar.tag, Tag::Str | Tag::Empty) {
+                expand(scalar, meanings);
+            }
+        }
         Node::List(items) => {
-            items.iter_mut().filter(|item| matches!(item, Node::Scalar(_))).for_each(|item| expand_node(item, values))
+            for item in items {
+                let Node::Scalar(scalar) = item else { return Err("an element of the list is no text".to_owned()) };
+                if !matches!(scalar.tag, Tag::Str | Tag::Empty) {
+                    return Err(format!("{:?} in the list is no text; put it in quotes", scalar.value));
+                }
+                expand(scalar, meanings);
+            }
         }
         Node::Map(entries) => {
-            entries
-                .iter_mut()
-                .filter(|(_, value)| matches!(value, Node::Scalar(_)))
-                .for_each(|(_, value)| expand_node(value, values));
+            for (key, value) in entries {
+                if !matches!(key.tag, Tag::Str | Tag::Empty) {
+                    return Err(format!("the key {:?} is no text; put it in quotes", key.value));
+                }
+                if let (true, Node::Scalar(scalar)) = (is_text(value), value) {
+                    expand(scalar, meanings);
+                }
+            }
         }
     }
+    Ok(())
 }
 
-fn expand(scalar: &mut Scalar, values: &BTreeMap<&str, Scalar>) {
+fn expand(scalar: &mut Scalar, meanings: &BTreeMap<&str, Option<Meaning>>) {
     let text = scalar.value.clone();
+    let meaning = |name: &str| meanings.get(name).and_then(Option::as_ref);
     let whole = text.strip_prefix("$(").and_then(|rest| rest.strip_suffix(')'));
-    if let Some(value) = whole.and_then(|name| values.get(name)) {
-        // The type of the value is kept.
-        let tag = if value.tag == Tag::Empty { Tag::Str } else { value.tag.clone() };
-        *scalar = Scalar { value: value.value.clone(), tag, ..Scalar::default() };
+    let shared = scalar.shared;
+    if let Some(meaning) = whole.and_then(meaning) {
+        *scalar = Scalar { shared, ..meaning.whole.clone() };
         return;
     }
     let (mut out, mut rest) = (String::with_capacity(text.len()), &*text);
@@ -102,8 +165,8 @@ fn expand(scalar: &mut Scalar, values: &BTreeMap<&str, Scalar>) {
             out.push('$');
             rest = tail;
         } else if let Some((name, tail)) = after.strip_prefix('(').and_then(|inner| inner.split_once(')')) {
-            match values.get(name) {
-                Some(value) => out.push_str(&value.value),
+            match meaning(name) {
+                Some(meaning) => out.push_str(&meaning.inline),
                 None => {
                     out.push_str("$(");
                     out.push_str(name);
@@ -117,6 +180,5 @@ fn expand(scalar: &mut Scalar, values: &BTreeMap<&str, Scalar>) {
         }
     }
     out.push_str(rest);
-    let style = scalar.style;
-    *scalar = Scalar { value: out.into(), tag: Tag::Str, style, ..Scalar::default() };
+    *scalar = Scalar { value: out.into(), tag: Tag::Str, shared, ..Scalar::default() };
 }
