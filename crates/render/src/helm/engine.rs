@@ -78,6 +78,7 @@ fn evaluate(chart: &Chart, values: &Tree, options: &Options, lookup: &dyn Lookup
         let about = about.into_iter().map(|(key, value)| (text(key), Value::string(value))).collect();
         template.dot.insert(text("Template"), as_values(&Value::map(about)));
         let Some(found) = evaluator.templates.find(template.name.as_bytes()).map(Arc::clone) else { continue };
+        evaluator.random = Random::of_template(&options.seed, &template.name);
         match evaluator.execute(&found, &Value::Map(template.dot.clone())) {
             Ok(printed) => {
                 files.insert(template.name.clone(), without_no_value(&printed));
