@@ -3,7 +3,7 @@
 //! Strings are bytes. Maps are shared references with in-place changes; lists never change after they were made.
 
 use std::{
-    cell::{Ref, RefCell},
+    cell::{Cell, Ref, RefCell},
     collections::BTreeMap,
     rc::Rc,
     sync::Arc,
@@ -75,6 +75,7 @@ pub(crate) struct List {
     /// Go's nil slice: `null` in JSON.
     pub(crate) nil: bool,
     pub(crate) items: Vec<Value>,
+    _held: Held,
 }
 
 /// A shared map.
@@ -90,6 +91,26 @@ struct MapCell {
     /// A nil map: reads as empty, refuses writes.
     nil: bool,
     entries: RefCell<Entries>,
+    held: Held,
+}
+
+/// Bytes that a list or a map is reckoned at, while it exists.
+struct Held(Cell<usize>);
+
+/// What a list, an element, a map and an entry with a short key take.
+pub(crate) const LIST_BYTES: usize = 64;
+pub(crate) const ELEMENT_BYTES: usize = size_of::<Value>();
+const MAP_BYTES: usize = 96;
+pub(crate) const ENTRY_BYTES: usize = 112;
+
+thread_local! {
+    /// The sum over all lists and maps of this thread, which renders one chart.
+    static HELD: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Bytes that all lists and maps of this render take at the moment, without the texts in them.
+pub(crate) fn held() -> usize {
+    HELD.get()
 }
 
 /// Kinds as Go's `reflect` names them.
@@ -106,6 +127,34 @@ pub(crate) enum Kind {
     Map,
     Struct,
     Pointer,
+}
+
+// === impl Held ===
+
+impl Held {
+    fn new(bytes: usize) -> Held {
+        HELD.set(HELD.get().saturating_add(bytes));
+        Held(Cell::new(bytes))
+    }
+
+    fn set(&self, bytes: usize) {
+        HELD.set(HELD.get().saturating_sub(self.0.replace(bytes)).saturating_add(bytes));
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.set(0);
+    }
+}
+
+// === impl List ===
+
+impl List {
+    pub(crate) fn new(element: Element, items: Vec<Value>) -> List {
+        let _held = Held::new(LIST_BYTES + items.capacity().saturating_mul(ELEMENT_BYTES));
+        List { element, nil: false, items, _held }
+    }
 }
 
 // === impl Drop ===
@@ -167,23 +216,34 @@ impl Element {
 
 // === impl Map ===
 
+fn bytes_of_map(entries: usize) -> usize {
+    MAP_BYTES.saturating_add(entries.saturating_mul(ENTRY_BYTES))
+}
+
 impl Map {
     pub(crate) fn new(entries: Entries) -> Map {
         Map::typed(Element::Any, entries)
     }
 
     pub(crate) fn typed(element: Element, entries: Entries) -> Map {
-        Map { cell: Rc::new(MapCell { element, nil: false, entries: RefCell::new(entries) }), named: false }
+        let held = Held::new(bytes_of_map(entries.len()));
+        Map { cell: Rc::new(MapCell { element, nil: false, entries: RefCell::new(entries), held }), named: false }
     }
 
     /// Go's nil map.
     pub(crate) fn nil() -> Map {
-        Map { cell: Rc::new(MapCell { element: Element::Any, nil: true, entries: RefCell::default() }), named: false }
+        let (entries, held) = (RefCell::default(), Held::new(bytes_of_map(0)));
+        Map { cell: Rc::new(MapCell { element: Element::Any, nil: true, entries, held }), named: false }
     }
 
     /// The same map as `chartutil.Values`.
     pub(crate) fn as_values(&self) -> Map {
         Map { cell: Rc::clone(&self.cell), named: true }
+    }
+
+    /// The same map as `map[string]interface {}`: what a function has that declares such a parameter.
+    pub(crate) fn as_plain(&self) -> Map {
+        Map { cell: Rc::clone(&self.cell), named: false }
     }
 
     pub(crate) fn is_values(&self) -> bool {
@@ -211,17 +271,24 @@ impl Map {
         if self.cell.nil {
             return false;
         }
-        self.cell.entries.borrow_mut().insert(key, value);
+        let mut entries = self.cell.entries.borrow_mut();
+        let replaced = entries.insert(key, value);
+        self.cell.held.set(bytes_of_map(entries.len()));
+        drop(entries);
+        drop(replaced);
         true
     }
 
     pub(crate) fn remove(&self, key: &[u8]) {
-        self.cell.entries.borrow_mut().remove(key);
+        let removed = self.cell.entries.borrow_mut().remove(key);
+        self.cell.held.set(bytes_of_map(self.len()));
+        drop(removed);
     }
 
     /// Empties the map, which breaks reference cycles through it.
     pub(crate) fn clear(&self) {
         let taken = std::mem::take(&mut *self.cell.entries.borrow_mut());
+        self.cell.held.set(bytes_of_map(0));
         drop(taken);
     }
 
@@ -248,22 +315,24 @@ impl Value {
 
     /// `[]interface {}`
     pub(crate) fn list(items: Vec<Value>) -> Value {
-        Value::List(Rc::new(List { element: Element::Any, nil: false, items }))
+        Value::typed_list(Element::Any, items)
     }
 
     /// `[]string`
     pub(crate) fn strings<T: AsRef<[u8]>>(items: impl IntoIterator<Item = T>) -> Value {
         let items = items.into_iter().map(Value::string).collect();
-        Value::List(Rc::new(List { element: Element::String, nil: false, items }))
+        Value::typed_list(Element::String, items)
     }
 
     pub(crate) fn typed_list(element: Element, items: Vec<Value>) -> Value {
-        Value::List(Rc::new(List { element, nil: false, items }))
+        Value::List(Rc::new(List::new(element, items)))
     }
 
     /// Go's nil slice.
     pub(crate) fn nil_list(element: Element) -> Value {
-        Value::List(Rc::new(List { element, nil: true, items: Vec::new() }))
+        let mut list = List::new(element, Vec::new());
+        list.nil = true;
+        Value::List(Rc::new(list))
     }
 
     /// `map[string]interface {}`

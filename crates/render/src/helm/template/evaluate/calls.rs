@@ -1,5 +1,7 @@
 //! Calls of functions, and what they accept as arguments.
 
+use std::sync::Arc;
+
 use super::Evaluator;
 use crate::helm::{
     failure::Failure,
@@ -10,6 +12,9 @@ use crate::helm::{
     },
     value::{Element, Map, Text, Value},
 };
+
+/// What a text takes beside its bytes.
+const TEXT_BYTES: usize = 32;
 
 impl Evaluator<'_> {
     pub(super) fn call(
@@ -31,9 +36,15 @@ impl Evaluator<'_> {
         match (function.call)(self, &arguments) {
             Ok(value) => {
                 match &value {
-                    Value::String(text) | Value::Bytes(text) => self.reserve(text.len())?,
-                    Value::List(list) => self.reserve(list.items.len().saturating_mul(16))?,
-                    Value::Map(map) => self.reserve(map.len().saturating_mul(64).saturating_add(64))?,
+                    // A text that something else holds too was there before.
+                    Value::String(text) | Value::Bytes(text) if Arc::strong_count(text) == 1 => {
+                        self.reserve(text.len().saturating_add(TEXT_BYTES))?;
+                    }
+                    Value::List(list) => {
+                        self.has_room(0)?;
+                        self.spend(list.items.len() as u64 / 16)?;
+                    }
+                    Value::Map(_) => self.has_room(0)?,
                     _ => {}
                 }
                 Ok(value)
@@ -183,6 +194,7 @@ fn accept(value: Value, parameter: Parameter) -> Result<Value, Failure> {
         | (Value::Float(_), Parameter::Float)
         | (Value::Bool(_), Parameter::Bool)
         | (Value::Time(_), Parameter::Time) => true,
+        (Value::Map(map), Parameter::Map) if map.is_values() => return Ok(Value::Map(map.as_plain())),
         (Value::Map(map), Parameter::Map) => map.element() == Element::Any,
         (Value::Object(object), Parameter::Object(name)) => object.type_name() == name,
         (Value::Invalid, Parameter::Map) => return Ok(Value::Map(Map::nil())),

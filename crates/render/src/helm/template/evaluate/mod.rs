@@ -15,7 +15,7 @@ use crate::helm::{
     failure::Failure,
     functions::random::Random,
     strconv::quoted,
-    value::{Map, Text, Value},
+    value::{self, Map, Text, Value},
 };
 
 /// How often the time is looked at.
@@ -114,7 +114,18 @@ impl<'a> Evaluator<'a> {
         if self.bytes > self.limits.bytes {
             return Err(Failure::limit(format!("the templates make more than {} bytes of text", self.limits.bytes)));
         }
+        self.has_room(0)?;
         self.spend(bytes as u64 / 64)
+    }
+
+    /// Whether lists and maps may take so many bytes more.
+    pub(crate) fn has_room(&self, bytes: usize) -> Result<(), Failure> {
+        let wanted = value::held().saturating_add(bytes);
+        if wanted > self.limits.values {
+            let limit = self.limits.values;
+            return Err(Failure::limit(format!("lists and maps of {wanted} bytes exceed the limit of {limit}")));
+        }
+        Ok(())
     }
 
     /// Remembers a map that is changed in place.

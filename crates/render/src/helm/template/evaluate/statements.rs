@@ -74,6 +74,10 @@ impl Evaluator<'_> {
         if self.output.len() + bytes.len() > self.limits.output {
             return Err(Failure::limit(format!("the output exceeds the limit of {} bytes", self.limits.output)));
         }
+        if self.output.capacity() - self.output.len() < bytes.len() {
+            // Doubling would take twice the memory that is reckoned.
+            self.output.reserve_exact(bytes.len().max(self.output.len() / 4));
+        }
         self.output.extend_from_slice(bytes);
         Ok(())
     }
