@@ -112,6 +112,14 @@ fn a_million_elements_are_ranged_over() {
 }
 
 #[test]
+fn loops_that_add_to_a_map_or_a_list_one_by_one_stay_within_the_limits() {
+    let map = "{{ $d := dict }}{{ range $i := until 20000 }}{{ $_ := set $d (toString $i) $i }}{{ end }}{{ len $d }}";
+    assert_eq!(printed(map, &Options::default()).unwrap(), b"20000");
+    let list = "{{ $l := list }}{{ range $i := until 5000 }}{{ $l = append $l $i }}{{ end }}{{ len $l }}";
+    assert_eq!(printed(list, &Options::default()).unwrap(), b"5000");
+}
+
+#[test]
 fn numbers_that_ask_for_giant_texts_or_lists_are_refused() {
     refused(&[
         r#"{{ repeat 1000000000 "x" }}"#,
