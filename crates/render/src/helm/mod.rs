@@ -10,6 +10,7 @@ mod failure;
 mod format;
 mod functions;
 mod glob;
+mod held;
 mod inflate;
 mod manifest;
 mod object;

@@ -3,13 +3,17 @@
 //! Strings are bytes. Maps are shared references with in-place changes; lists never change after they were made.
 
 use std::{
-    cell::{Cell, Ref, RefCell},
+    cell::{Ref, RefCell},
     collections::BTreeMap,
     rc::Rc,
     sync::Arc,
 };
 
-use super::{functions::dates::Time, object::Object};
+use super::{
+    functions::dates::Time,
+    held::{ELEMENT_BYTES, ENTRY_BYTES, Held, LIST_BYTES, MAP_BYTES},
+    object::Object,
+};
 
 /// A Go string: any bytes.
 pub(crate) type Text = Arc<[u8]>;
@@ -94,25 +98,6 @@ struct MapCell {
     held: Held,
 }
 
-/// Bytes that a list or a map is reckoned at, while it exists.
-struct Held(Cell<usize>);
-
-/// What a list, an element, a map and an entry with a short key take.
-pub(crate) const LIST_BYTES: usize = 64;
-pub(crate) const ELEMENT_BYTES: usize = size_of::<Value>();
-const MAP_BYTES: usize = 96;
-pub(crate) const ENTRY_BYTES: usize = 112;
-
-thread_local! {
-    /// The sum over all lists and maps of this thread, which renders one chart.
-    static HELD: Cell<usize> = const { Cell::new(0) };
-}
-
-/// Bytes that all lists and maps of this render take at the moment, without the texts in them.
-pub(crate) fn held() -> usize {
-    HELD.get()
-}
-
 /// Kinds as Go's `reflect` names them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -127,25 +112,6 @@ pub(crate) enum Kind {
     Map,
     Struct,
     Pointer,
-}
-
-// === impl Held ===
-
-impl Held {
-    fn new(bytes: usize) -> Held {
-        HELD.set(HELD.get().saturating_add(bytes));
-        Held(Cell::new(bytes))
-    }
-
-    fn set(&self, bytes: usize) {
-        HELD.set(HELD.get().saturating_sub(self.0.replace(bytes)).saturating_add(bytes));
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.set(0);
-    }
 }
 
 // === impl List ===
@@ -476,22 +442,6 @@ impl From<Vec<u8>> for Value {
 impl From<Map> for Value {
     fn from(value: Map) -> Value {
         Value::Map(value)
-    }
-}
-
-/// What JSON becomes in Go's `interface {}`: every number a `float64`.
-impl From<&serde_json::Value> for Value {
-    fn from(json: &serde_json::Value) -> Value {
-        match json {
-            serde_json::Value::Null => Value::Nil,
-            serde_json::Value::Bool(value) => Value::Bool(*value),
-            serde_json::Value::Number(number) => Value::Float(number.as_f64().unwrap_or(f64::NAN)),
-            serde_json::Value::String(value) => Value::string(value),
-            serde_json::Value::Array(items) => Value::list(items.iter().map(Value::from).collect()),
-            serde_json::Value::Object(fields) => {
-                Value::map(fields.iter().map(|(key, value)| (text(key), Value::from(value))).collect())
-            }
-        }
     }
 }
 

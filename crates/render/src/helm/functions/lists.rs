@@ -9,8 +9,9 @@ use super::{
 };
 use crate::helm::{
     failure::Failure,
+    held::{ELEMENT_BYTES, LIST_BYTES},
     template::evaluate::Evaluator,
-    value::{ELEMENT_BYTES, Element, LIST_BYTES, MAX_VALUE_DEPTH, Value, deep_equal},
+    value::{Element, MAX_VALUE_DEPTH, Value, deep_equal},
 };
 
 pub(super) const FUNCTIONS: &[Function] = &[

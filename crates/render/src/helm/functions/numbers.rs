@@ -9,9 +9,11 @@ use super::{
 };
 use crate::helm::{
     failure::Failure,
-    format, strconv,
+    format,
+    held::ELEMENT_BYTES,
+    strconv,
     template::evaluate::Evaluator,
-    value::{ELEMENT_BYTES, Element, Value},
+    value::{Element, Value},
 };
 
 pub(super) const FUNCTIONS: &[Function] = &[

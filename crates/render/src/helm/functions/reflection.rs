@@ -73,7 +73,7 @@ pub(super) fn deep_copy(evaluator: &mut Evaluator<'_>, value: &Value, depth: usi
         }
         Value::Map(map) => {
             let mut entries = crate::helm::value::Entries::new();
-            evaluator.has_room(map.len().saturating_mul(crate::helm::value::ENTRY_BYTES))?;
+            evaluator.has_room(map.len().saturating_mul(crate::helm::held::ENTRY_BYTES))?;
             for (key, item) in map.entries().iter() {
                 entries.insert(crate::helm::value::Text::clone(key), deep_copy(evaluator, item, depth - 1)?);
             }

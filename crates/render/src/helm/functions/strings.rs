@@ -7,9 +7,11 @@ use super::{
 };
 use crate::helm::{
     failure::Failure,
-    format, strconv,
+    format,
+    held::ELEMENT_BYTES,
+    strconv,
     template::{evaluate::Evaluator, find},
-    value::{ELEMENT_BYTES, Element, Entries, Map, Value, text},
+    value::{Element, Entries, Map, Value, text},
 };
 
 pub(super) const FUNCTIONS: &[Function] = &[

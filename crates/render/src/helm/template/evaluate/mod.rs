@@ -14,8 +14,9 @@ use crate::helm::{
     Limits, Lookup,
     failure::Failure,
     functions::random::Random,
+    held,
     strconv::quoted,
-    value::{self, Map, Text, Value},
+    value::{Map, Text, Value},
 };
 
 /// How often the time is looked at.
@@ -120,7 +121,7 @@ impl<'a> Evaluator<'a> {
 
     /// Whether lists and maps may take so many bytes more.
     pub(crate) fn has_room(&self, bytes: usize) -> Result<(), Failure> {
-        let wanted = value::held().saturating_add(bytes);
+        let wanted = held::held().saturating_add(bytes);
         if wanted > self.limits.values {
             let limit = self.limits.values;
             return Err(Failure::limit(format!("lists and maps of {wanted} bytes exceed the limit of {limit}")));
