@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod common;
+
 use std::{
     collections::BTreeMap,
     fs,
@@ -9,6 +11,7 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use common::load;
 use lotse_render::{
     Error, MemoryTree,
     helm::{Chart, Hook, KubeVersion, Offline, Options, Rendered, render, render_files},
@@ -197,19 +200,6 @@ fn charts_render_to_what_helm_renders() {
         }
     }
     tally.finish();
-}
-
-fn load(directory: &Path, prefix: &str, tree: &mut MemoryTree) {
-    for entry in fs::read_dir(directory).unwrap() {
-        let entry = entry.unwrap();
-        let name = entry.file_name().into_string().unwrap();
-        let path = if prefix.is_empty() { name } else { format!("{prefix}/{name}") };
-        if entry.file_type().unwrap().is_dir() {
-            load(&entry.path(), &path, tree);
-        } else {
-            tree.insert(&path, fs::read(entry.path()).unwrap()).unwrap();
-        }
-    }
 }
 
 fn whole_chart(chart: &Path, case: &Path) -> Option<String> {

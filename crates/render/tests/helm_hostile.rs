@@ -112,6 +112,14 @@ fn a_million_elements_are_ranged_over() {
 }
 
 #[test]
+fn loops_that_add_to_a_map_or_a_list_one_by_one_stay_within_the_limits() {
+    let map = "{{ $d := dict }}{{ range $i := until 20000 }}{{ $_ := set $d (toString $i) $i }}{{ end }}{{ len $d }}";
+    assert_eq!(printed(map, &Options::default()).unwrap(), b"20000");
+    let list = "{{ $l := list }}{{ range $i := until 5000 }}{{ $l = append $l $i }}{{ end }}{{ len $l }}";
+    assert_eq!(printed(list, &Options::default()).unwrap(), b"5000");
+}
+
+#[test]
 fn numbers_that_ask_for_giant_texts_or_lists_are_refused() {
     refused(&[
         r#"{{ repeat 1000000000 "x" }}"#,
@@ -247,11 +255,12 @@ fn values_nested_very_deep_are_printed_compared_and_freed() {
             &format!("{{{{ $x := dict }}}}{{{{ range 200000 }}}}{{{{ $x = dict \"a\" $x }}}}{{{{ end }}}}{what}"),
         ]);
     }
-    // As deep as the usual limits allow: a call for each level would need more stack than there is.
+    // As deep as the usual number of steps allows: a call for each level would need more stack than there is.
+    let options = Options { limits: Limits { values: usize::MAX, ..Limits::default() }, ..Options::default() };
     let lists = "{{ $x := list }}{{ range 3000000 }}{{ $x = list $x }}{{ end }}done";
-    assert_eq!(printed(lists, &Options::default()).unwrap(), b"done");
+    assert_eq!(printed(lists, &options).unwrap(), b"done");
     let maps = "{{ $x := dict }}{{ range 3000000 }}{{ $x = dict \"a\" $x }}{{ end }}done";
-    assert_eq!(printed(maps, &Options::default()).unwrap(), b"done");
+    assert_eq!(printed(maps, &options).unwrap(), b"done");
 }
 
 #[test]

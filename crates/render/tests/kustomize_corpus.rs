@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod common;
 mod kustomize_cases;
 
 use std::{collections::BTreeMap, fs};

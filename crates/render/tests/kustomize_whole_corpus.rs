@@ -4,6 +4,7 @@
 
 #[path = "../../../fuzz/bodies/kustomization.rs"]
 mod body;
+mod common;
 mod kustomize_cases;
 
 use lotse_render::{

@@ -6,6 +6,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod common;
+
 use std::{
     collections::BTreeSet,
     fs,
@@ -13,6 +15,7 @@ use std::{
     sync::LazyLock,
 };
 
+use common::load;
 use lotse_render::{
     DirectoryOptions, Error, MemoryTree, SourceType, Tree, detect,
     helm::{self, Chart, Offline, PrintOptions, Rendered},
@@ -31,18 +34,6 @@ static REPOSITORY: LazyLock<MemoryTree> = LazyLock::new(|| {
 const SECRETS: [&str; 4] = ["app-secrets", "harbor-pull", "musicevents-database", "ticketmaster"];
 
 const CHART: &str = "systems/musicevents/deploy/chart";
-
-fn load(directory: &Path, prefix: &str, tree: &mut MemoryTree) {
-    for entry in fs::read_dir(directory).unwrap() {
-        let entry = entry.unwrap();
-        let path = format!("{prefix}/{}", entry.file_name().into_string().unwrap());
-        if entry.file_type().unwrap().is_dir() {
-            load(&entry.path(), &path, tree);
-        } else {
-            tree.insert(&path, fs::read(entry.path()).unwrap()).unwrap();
-        }
-    }
-}
 
 fn golden(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(path)

@@ -2,15 +2,33 @@
 
 use serde_json::Number;
 
-use super::{Error, Map, Value, number::format_float_json, value::Bytes};
+use super::{Error, MAX_VALUES, Map, TOO_MANY_VALUES, Value, number::format_float_json, value::Bytes};
 
 /// Reads JSON as Go reads it into `interface{}`: every number is a float.
 pub fn from_json(text: &[u8]) -> Result<Value, Error> {
+    if values_of_json(text) > MAX_VALUES {
+        return Err(Error::new(0, 0, TOO_MANY_VALUES));
+    }
     let value: serde_json::Value = serde_json::from_slice(text)
         .map_err(|error| Error::new(error.line() as u64, error.column() as u64, error.to_string()))?;
     let mut value = from_json_value(&value);
     numbers_to_float(&mut value);
     Ok(value)
+}
+
+/// How many values a JSON text has at most: each but the first comes after a bracket, a brace, a comma or a colon.
+fn values_of_json(text: &[u8]) -> usize {
+    let (mut count, mut in_string, mut escaped) = (1, false, false);
+    for byte in text {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b'[' | b'{' | b',' | b':' if !in_string => count += 1,
+            _ => {}
+        }
+    }
+    count
 }
 
 /// The same value; integers stay integers.

@@ -37,6 +37,12 @@ pub enum Dialect {
 /// Larger inputs are refused.
 pub const MAX_BYTES: usize = 64 * 1024 * 1024;
 
+/// Texts of more values than this are refused: each takes many times the memory of the byte that it may be written with.
+pub const MAX_VALUES: usize = 1 << 20;
+
+/// The message of [`Error`] when there are more.
+pub const TOO_MANY_VALUES: &str = "more than 1048576 values";
+
 /// Deeper nesting is refused.
 pub const MAX_DEPTH: usize = 100;
 

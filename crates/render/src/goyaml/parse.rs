@@ -12,7 +12,7 @@ use std::{
 use libyaml_safer::{EventData, MappingStyle, Parser, ScalarStyle as Written, SequenceStyle};
 
 use super::{
-    Dialect, Error, MAX_BYTES, MAX_DEPTH, Node, Scalar, ScalarStyle, Tag, Value,
+    Dialect, Error, MAX_BYTES, MAX_DEPTH, MAX_VALUES, Node, Scalar, ScalarStyle, TOO_MANY_VALUES, Tag, Value,
     resolve::{key_text, tag_of, to_value},
 };
 
@@ -106,6 +106,8 @@ struct Composer {
     anchors: HashMap<String, (Node, usize)>,
     /// Nodes that aliases may still copy.
     budget: usize,
+    /// Nodes that may still come.
+    left: usize,
     /// Inside a flow collection.
     in_flow: bool,
 }
@@ -119,7 +121,7 @@ impl Composer {
     /// `end`: how many bytes the text has.
     fn new(parser: Box<Scanner>, end: u64, dialect: Dialect, open_ended: bool) -> Self {
         let budget = MIN_ALIAS_NODES.max(usize::try_from(end / 4).unwrap_or(usize::MAX));
-        Self { parser, dialect, open_ended, end, anchors: HashMap::new(), budget, in_flow: false }
+        Self { parser, dialect, open_ended, end, anchors: HashMap::new(), budget, left: MAX_VALUES, in_flow: false }
     }
 
     /// Enters a collection and returns whether the outer one is in flow style.
@@ -161,6 +163,10 @@ impl Composer {
     fn node(&mut self, event: EventData, start: Mark, end: Mark, depth: usize) -> Result<(Node, usize), Error> {
         if depth > MAX_DEPTH {
             return Err(at(start, format!("nesting exceeds the limit of {MAX_DEPTH}")));
+        }
+        match self.left.checked_sub(1) {
+            Some(left) => self.left = left,
+            None => return Err(at(start, TOO_MANY_VALUES.to_owned())),
         }
         let (anchor, (node, size)) = match event {
             EventData::Scalar { anchor, tag, value, style, .. } => {

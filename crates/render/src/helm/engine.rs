@@ -8,7 +8,7 @@ use super::{
     failure::Failure,
     functions::{helm::without_no_value, random::Random},
     options::{Lookup, Options},
-    template::{evaluate::Evaluator, set::Set},
+    template::{MAX_TOKENS, evaluate::Evaluator, set::Set},
     value::{Entries, Map, Text, Value, text},
     values::{Tree, Value as Given},
 };
@@ -16,6 +16,12 @@ use crate::Error;
 
 /// Stack of the evaluation. Only what is used of it becomes real.
 const STACK_BYTES: usize = 512 << 20;
+
+/// Charts of more tokens are refused: with this many, the syntax trees take some 200 MiB.
+const MAX_TOKENS_OF_CHART: usize = 3 * MAX_TOKENS;
+
+/// Longer texts of `fail` and `required`, and longer messages, are cut.
+const LONGEST_MESSAGE: usize = 64 << 10;
 
 /// What each template printed, by full name.
 pub(super) type Files = BTreeMap<String, Vec<u8>>;
@@ -54,6 +60,7 @@ fn evaluate(chart: &Chart, values: &Tree, options: &Options, lookup: &dyn Lookup
     let depth = |placed: &Placed| placed.name.matches('/').count();
     placed.sort_by(|left, right| (depth(right), &right.name).cmp(&(depth(left), &left.name)));
     let mut set = Set::default();
+    let mut tokens = 0_usize;
     for template in &placed {
         let parsed = template.file.parsed(template.name.as_bytes()).map_err(|error| {
             let line = line_of(&template.file.file.data, error.line as u64);
@@ -64,12 +71,16 @@ fn evaluate(chart: &Chart, values: &Tree, options: &Options, lookup: &dyn Lookup
                 message: format!("parse error at ({}:{}): {}{line}", template.name, error.line, error.message),
             }
         })?;
+        tokens = tokens.saturating_add(parsed.first().map_or(0, |template| template.source.tokens));
+        if tokens > MAX_TOKENS_OF_CHART {
+            return Err(failed(format!("the templates of the chart have more than {MAX_TOKENS_OF_CHART} words")));
+        }
         parsed.into_iter().for_each(|template| set.add(template));
     }
     let mut evaluator =
         Evaluator::new(Rc::new(set), &options.limits, lookup, Random::new(options.seed), (options.now, 0));
     let mut files = Files::new();
-    let mut failure = None;
+    let (mut failure, mut printed_bytes) = (None, 0_usize);
     for template in &placed {
         if base_name(&template.name).starts_with('_') {
             continue;
@@ -78,9 +89,17 @@ fn evaluate(chart: &Chart, values: &Tree, options: &Options, lookup: &dyn Lookup
         let about = about.into_iter().map(|(key, value)| (text(key), Value::string(value))).collect();
         template.dot.insert(text("Template"), as_values(&Value::map(about)));
         let Some(found) = evaluator.templates.find(template.name.as_bytes()).map(Arc::clone) else { continue };
-        match evaluator.execute(&found, &Value::Map(template.dot.clone())) {
+        evaluator.random = Random::of_template(&options.seed, &template.name);
+        match evaluator.execute(&found, &Value::Map(template.dot.as_values())) {
             Ok(printed) => {
-                files.insert(template.name.clone(), without_no_value(&printed));
+                let printed = without_no_value(printed);
+                printed_bytes = printed_bytes.saturating_add(printed.len());
+                if printed_bytes > options.limits.output {
+                    let limit = options.limits.output;
+                    failure = Some(failed(format!("the output of all templates exceeds the limit of {limit} bytes")));
+                    break;
+                }
+                files.insert(template.name.clone(), printed);
             }
             Err(error) => {
                 failure = Some(explain(error, &placed));
@@ -173,7 +192,17 @@ fn explain(failure: Failure, placed: &[Placed]) -> Error {
         Some(words) if !failure.location.is_empty() => format!("execution error at ({}): {words}", failure.location),
         _ => failure.message,
     };
+    let message = shortened(message);
     Error::Template { path, line, column, message: format!("{message}{shown}") }
+}
+
+fn shortened(mut message: String) -> String {
+    if message.len() > LONGEST_MESSAGE {
+        let end = (0..=LONGEST_MESSAGE).rev().find(|end| message.is_char_boundary(*end)).unwrap_or_default();
+        message.truncate(end);
+        message.push('…');
+    }
+    message
 }
 
 /// The line of a text, to be put below a message; nothing when there is no such line.

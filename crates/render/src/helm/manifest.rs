@@ -40,8 +40,16 @@ pub struct Hook {
     pub manifest: Vec<u8>,
 }
 
+<<<<<<< HEAD
 /// Kinds in the order of installation, what others refer to first; kinds that are not listed follow in the order of their names.
 pub const INSTALL_ORDER: [&str; 38] = [
+=======
+/// A chart that prints more is refused.
+const MAX_DOCUMENTS: usize = 100_000;
+
+/// Kinds in the order of installation; others follow in the order of their names.
+const INSTALL_ORDER: [&str; 38] = [
+>>>>>>> helm
     "PriorityClass",
     "Namespace",
     "NetworkPolicy",
@@ -99,17 +107,15 @@ const EVENTS: [(&str, &str); 10] = [
 const NOTES: &str = "NOTES.txt";
 
 /// Takes the notes out of what was printed: those of the chart, or of all charts in it.
-pub(super) fn take_notes(files: &mut Files, chart: &str, of_subcharts: bool) -> Vec<u8> {
-    let names: Vec<String> = files.keys().filter(|name| name.ends_with(NOTES)).cloned().collect();
+pub(super) fn notes(files: &Files, chart: &str, of_subcharts: bool) -> Vec<u8> {
     let own = format!("{chart}/templates/{NOTES}");
     let mut notes = Vec::new();
-    for name in names {
-        let Some(text) = files.remove(&name) else { continue };
-        if of_subcharts || name == own {
+    for (name, text) in files.iter().filter(|(name, _)| name.ends_with(NOTES)) {
+        if of_subcharts || *name == own {
             if !notes.is_empty() {
                 notes.push(b'\n');
             }
-            notes.extend_from_slice(&text);
+            notes.extend_from_slice(text);
         }
     }
     notes
@@ -119,10 +125,14 @@ pub(super) fn take_notes(files: &mut Files, chart: &str, of_subcharts: bool) -> 
 pub(super) fn sort(files: &Files) -> Result<(Vec<Document>, Vec<Hook>), Error> {
     let (mut documents, mut hooks) = (Vec::new(), Vec::new());
     for (path, text) in files {
-        if base_name(path).starts_with('_') {
+        if base_name(path).starts_with('_') || path.ends_with(NOTES) {
             continue;
         }
         for content in split(text) {
+            if documents.len() + hooks.len() >= MAX_DOCUMENTS {
+                let message = format!("more than {MAX_DOCUMENTS} documents");
+                return Err(Error::Manifest { path: path.clone(), message });
+            }
             let head = Head::read(content).map_err(|message| Error::Manifest { path: path.clone(), message })?;
             let Some(moments) = head.annotation("helm.sh/hook") else {
                 documents.push(Document { path: path.clone(), kind: head.kind, content: content.to_vec() });

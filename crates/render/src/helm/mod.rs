@@ -11,6 +11,7 @@ mod failure;
 mod format;
 mod functions;
 mod glob;
+mod held;
 mod inflate;
 mod manifest;
 mod object;
@@ -78,9 +79,8 @@ impl Rendered {
 /// cluster's version is checked, before any template runs.
 pub fn render(chart: &Chart, options: &Options, lookup: &dyn Lookup) -> Result<Rendered, Error> {
     let (mut rendered, notes_of) = print_templates(chart, options, lookup)?;
-    let mut files = rendered.files.clone();
-    rendered.notes = manifest::take_notes(&mut files, &notes_of, options.render_subchart_notes);
-    (rendered.documents, rendered.hooks) = manifest::sort(&files)?;
+    rendered.notes = manifest::notes(&rendered.files, &notes_of, options.render_subchart_notes);
+    (rendered.documents, rendered.hooks) = manifest::sort(&rendered.files)?;
     Ok(rendered)
 }
 

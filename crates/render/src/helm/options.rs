@@ -82,10 +82,12 @@ impl KubeVersion {
     /// Reads `--kube-version` as Kubernetes reads its own versions: `1.32`, `v1.32.3`, `v1.32.3-eks-1`. What follows the numbers is
     /// left out. `None` when it is no version.
     pub fn parse(text: &str) -> Option<Self> {
-        let text = text.trim_start().trim_start_matches('v');
+        let text = text.trim_start();
+        let text = text.strip_prefix('v').unwrap_or(text);
         let end = text.find(|character: char| !character.is_ascii_digit() && character != '.').unwrap_or(text.len());
         let numbers = text.get(..end)?.trim_end_matches('.');
-        let parts: Option<Vec<u64>> = numbers.split('.').map(|part| part.parse().ok()).collect();
+        let number = |part: &str| if part.len() > 1 && part.starts_with('0') { None } else { part.parse().ok() };
+        let parts: Option<Vec<u64>> = numbers.split('.').map(number).collect();
         match parts?.as_slice() {
             [major, minor, ..] => {
                 Some(Self { version: format!("v{numbers}"), major: major.to_string(), minor: minor.to_string() })
@@ -126,9 +128,11 @@ pub struct Limits {
     pub depth: usize,
     /// Bytes of one text that a function makes.
     pub text: usize,
-    /// Bytes of all texts that templates and functions make.
+    /// Bytes of all texts that templates and functions make, those that are thrown away again included.
     pub bytes: u64,
-    /// Bytes that one template prints.
+    /// Bytes that lists and maps take at one time, without the texts in them.
+    pub values: usize,
+    /// Bytes that one template prints, and that all files have together.
     pub output: usize,
     /// Time for all templates together.
     pub time: Duration,
@@ -139,8 +143,9 @@ impl Default for Limits {
         Self {
             steps: 50_000_000,
             depth: 1_000,
-            text: 32 << 20,
-            bytes: 1 << 30,
+            text: 16 << 20,
+            bytes: 320 << 20,
+            values: 96 << 20,
             output: 64 << 20,
             time: Duration::from_secs(60),
         }

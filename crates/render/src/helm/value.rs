@@ -9,7 +9,11 @@ use std::{
     sync::Arc,
 };
 
-use super::{functions::dates::Time, object::Object};
+use super::{
+    functions::dates::Time,
+    held::{ELEMENT_BYTES, ENTRY_BYTES, Held, LIST_BYTES, MAP_BYTES},
+    object::Object,
+};
 
 /// A Go string: any bytes.
 pub(crate) type Text = Arc<[u8]>;
@@ -75,6 +79,7 @@ pub(crate) struct List {
     /// Go's nil slice: `null` in JSON.
     pub(crate) nil: bool,
     pub(crate) items: Vec<Value>,
+    _held: Held,
 }
 
 /// A shared map.
@@ -90,6 +95,7 @@ struct MapCell {
     /// A nil map: reads as empty, refuses writes.
     nil: bool,
     entries: RefCell<Entries>,
+    held: Held,
 }
 
 /// Kinds as Go's `reflect` names them.
@@ -106,6 +112,15 @@ pub(crate) enum Kind {
     Map,
     Struct,
     Pointer,
+}
+
+// === impl List ===
+
+impl List {
+    pub(crate) fn new(element: Element, items: Vec<Value>) -> List {
+        let _held = Held::new(LIST_BYTES + items.capacity().saturating_mul(ELEMENT_BYTES));
+        List { element, nil: false, items, _held }
+    }
 }
 
 // === impl Drop ===
@@ -167,23 +182,34 @@ impl Element {
 
 // === impl Map ===
 
+fn bytes_of_map(entries: usize) -> usize {
+    MAP_BYTES.saturating_add(entries.saturating_mul(ENTRY_BYTES))
+}
+
 impl Map {
     pub(crate) fn new(entries: Entries) -> Map {
         Map::typed(Element::Any, entries)
     }
 
     pub(crate) fn typed(element: Element, entries: Entries) -> Map {
-        Map { cell: Rc::new(MapCell { element, nil: false, entries: RefCell::new(entries) }), named: false }
+        let held = Held::new(bytes_of_map(entries.len()));
+        Map { cell: Rc::new(MapCell { element, nil: false, entries: RefCell::new(entries), held }), named: false }
     }
 
     /// Go's nil map.
     pub(crate) fn nil() -> Map {
-        Map { cell: Rc::new(MapCell { element: Element::Any, nil: true, entries: RefCell::default() }), named: false }
+        let (entries, held) = (RefCell::default(), Held::new(bytes_of_map(0)));
+        Map { cell: Rc::new(MapCell { element: Element::Any, nil: true, entries, held }), named: false }
     }
 
     /// The same map as `chartutil.Values`.
     pub(crate) fn as_values(&self) -> Map {
         Map { cell: Rc::clone(&self.cell), named: true }
+    }
+
+    /// The same map as `map[string]interface {}`: what a function has that declares such a parameter.
+    pub(crate) fn as_plain(&self) -> Map {
+        Map { cell: Rc::clone(&self.cell), named: false }
     }
 
     pub(crate) fn is_values(&self) -> bool {
@@ -211,17 +237,24 @@ impl Map {
         if self.cell.nil {
             return false;
         }
-        self.cell.entries.borrow_mut().insert(key, value);
+        let mut entries = self.cell.entries.borrow_mut();
+        let replaced = entries.insert(key, value);
+        self.cell.held.set(bytes_of_map(entries.len()));
+        drop(entries);
+        drop(replaced);
         true
     }
 
     pub(crate) fn remove(&self, key: &[u8]) {
-        self.cell.entries.borrow_mut().remove(key);
+        let removed = self.cell.entries.borrow_mut().remove(key);
+        self.cell.held.set(bytes_of_map(self.len()));
+        drop(removed);
     }
 
     /// Empties the map, which breaks reference cycles through it.
     pub(crate) fn clear(&self) {
         let taken = std::mem::take(&mut *self.cell.entries.borrow_mut());
+        self.cell.held.set(bytes_of_map(0));
         drop(taken);
     }
 
@@ -248,22 +281,24 @@ impl Value {
 
     /// `[]interface {}`
     pub(crate) fn list(items: Vec<Value>) -> Value {
-        Value::List(Rc::new(List { element: Element::Any, nil: false, items }))
+        Value::typed_list(Element::Any, items)
     }
 
     /// `[]string`
     pub(crate) fn strings<T: AsRef<[u8]>>(items: impl IntoIterator<Item = T>) -> Value {
         let items = items.into_iter().map(Value::string).collect();
-        Value::List(Rc::new(List { element: Element::String, nil: false, items }))
+        Value::typed_list(Element::String, items)
     }
 
     pub(crate) fn typed_list(element: Element, items: Vec<Value>) -> Value {
-        Value::List(Rc::new(List { element, nil: false, items }))
+        Value::List(Rc::new(List::new(element, items)))
     }
 
     /// Go's nil slice.
     pub(crate) fn nil_list(element: Element) -> Value {
-        Value::List(Rc::new(List { element, nil: true, items: Vec::new() }))
+        let mut list = List::new(element, Vec::new());
+        list.nil = true;
+        Value::List(Rc::new(list))
     }
 
     /// `map[string]interface {}`
@@ -407,22 +442,6 @@ impl From<Vec<u8>> for Value {
 impl From<Map> for Value {
     fn from(value: Map) -> Value {
         Value::Map(value)
-    }
-}
-
-/// What JSON becomes in Go's `interface {}`: every number a `float64`.
-impl From<&serde_json::Value> for Value {
-    fn from(json: &serde_json::Value) -> Value {
-        match json {
-            serde_json::Value::Null => Value::Nil,
-            serde_json::Value::Bool(value) => Value::Bool(*value),
-            serde_json::Value::Number(number) => Value::Float(number.as_f64().unwrap_or(f64::NAN)),
-            serde_json::Value::String(value) => Value::string(value),
-            serde_json::Value::Array(items) => Value::list(items.iter().map(Value::from).collect()),
-            serde_json::Value::Object(fields) => {
-                Value::map(fields.iter().map(|(key, value)| (text(key), Value::from(value))).collect())
-            }
-        }
     }
 }
 

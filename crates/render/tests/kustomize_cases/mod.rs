@@ -7,6 +7,8 @@ use std::{
 
 use lotse_render::MemoryTree;
 
+use crate::common::load;
+
 /// A recorded case.
 pub(crate) struct Case {
     pub(crate) name: String,
@@ -36,17 +38,4 @@ pub(crate) fn all() -> Vec<Case> {
             Case { name, directory, tree, root }
         })
         .collect()
-}
-
-fn load(directory: &Path, prefix: &str, tree: &mut MemoryTree) {
-    for entry in fs::read_dir(directory).unwrap() {
-        let entry = entry.unwrap();
-        let name = entry.file_name().into_string().unwrap();
-        let path = if prefix.is_empty() { name } else { format!("{prefix}/{name}") };
-        if entry.file_type().unwrap().is_dir() {
-            load(&entry.path(), &path, tree);
-        } else {
-            tree.insert(&path, fs::read(entry.path()).unwrap()).unwrap();
-        }
-    }
 }

@@ -48,7 +48,7 @@ pub(super) fn list(arguments: &[Value], index: usize, action: &str) -> Result<Rc
         Some(Value::List(list)) => Ok(Rc::clone(list)),
         Some(other) if other.kind() == Kind::Slice => {
             let element = crate::helm::value::Element::Any;
-            Ok(Rc::new(List { element, nil: false, items: other.as_items().unwrap_or_default() }))
+            Ok(Rc::new(List::new(element, other.as_items().unwrap_or_default())))
         }
         other => {
             // Go asks nil for its kind, which panics.

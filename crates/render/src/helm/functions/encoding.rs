@@ -1,6 +1,9 @@
 //! JSON, YAML, TOML, base64 and base32, from and to values.
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
+use base64::{
+    Engine as _, alphabet,
+    engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD},
+};
 
 use super::{
     Function, Outcome,
@@ -17,6 +20,10 @@ use crate::{
     },
 };
 
+/// Go does not mind bits behind the last byte.
+const LENIENT: GeneralPurpose =
+    GeneralPurpose::new(&alphabet::STANDARD, GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true));
+
 pub(super) const FUNCTIONS: &[Function] = &[
     fixed("toJson", &[Any], |evaluator, given| or_empty(json(evaluator, given, true, false))),
     fixed("mustToJson", &[Any], |evaluator, given| json(evaluator, given, true, false)),
@@ -24,28 +31,30 @@ pub(super) const FUNCTIONS: &[Function] = &[
     fixed("mustToPrettyJson", &[Any], |evaluator, given| json(evaluator, given, true, true)),
     fixed("toRawJson", &[Any], |evaluator, given| json(evaluator, given, false, false)),
     fixed("mustToRawJson", &[Any], |evaluator, given| json(evaluator, given, false, false)),
-    fixed("fromJson", &[String], |_, given| {
-        Ok(match parse_json(arguments::bytes(given, 0)) {
+    fixed("fromJson", &[String], |evaluator, given| {
+        Ok(match limited(evaluator, parse_json(arguments::bytes(given, 0)))? {
             Ok(Value::Map(map)) => Value::Map(map),
             Ok(Value::Nil) => Value::Map(Map::nil()),
             Ok(other) => error_map(&not_a(&other, "map[string]interface {}")),
             Err(message) => error_map(&message),
         })
     }),
-    fixed("fromJsonArray", &[String], |_, given| {
-        Ok(match parse_json(arguments::bytes(given, 0)) {
+    fixed("fromJsonArray", &[String], |evaluator, given| {
+        Ok(match limited(evaluator, parse_json(arguments::bytes(given, 0)))? {
             Ok(Value::List(list)) => Value::List(list),
             Ok(Value::Nil) => Value::nil_list(Element::Any),
             Ok(other) => Value::list(vec![not_a(&other, "[]interface {}").into()]),
             Err(message) => Value::list(vec![message.into()]),
         })
     }),
-    fixed("mustFromJson", &[String], |_, given| parse_json(arguments::bytes(given, 0)).map_err(Failure::from)),
+    fixed("mustFromJson", &[String], |evaluator, given| {
+        limited(evaluator, parse_json(arguments::bytes(given, 0)))?.map_err(Failure::from)
+    }),
     fixed("toYaml", &[Any], |evaluator, given| or_empty(yaml(evaluator, given))),
     fixed("mustToYaml", &[Any], yaml),
     fixed("toYamlPretty", &[Any], |evaluator, given| or_empty(pretty_yaml(evaluator, given))),
-    fixed("fromYaml", &[String], |_, given| {
-        Ok(match parse_yaml(arguments::bytes(given, 0)) {
+    fixed("fromYaml", &[String], |evaluator, given| {
+        Ok(match limited(evaluator, parse_yaml(arguments::bytes(given, 0)))? {
             Ok(Some(Value::Map(map))) => Value::Map(map),
             Ok(None) => Value::map(Entries::new()),
             Ok(Some(Value::Nil)) => Value::Map(Map::nil()),
@@ -56,8 +65,8 @@ pub(super) const FUNCTIONS: &[Function] = &[
             Err(message) => error_map(&message),
         })
     }),
-    fixed("fromYamlArray", &[String], |_, given| {
-        Ok(match parse_yaml(arguments::bytes(given, 0)) {
+    fixed("fromYamlArray", &[String], |evaluator, given| {
+        Ok(match limited(evaluator, parse_yaml(arguments::bytes(given, 0)))? {
             Ok(Some(Value::List(list))) => Value::List(list),
             Ok(None) => Value::list(Vec::new()),
             Ok(Some(Value::Nil)) => Value::nil_list(Element::Any),
@@ -68,19 +77,27 @@ pub(super) const FUNCTIONS: &[Function] = &[
         })
     }),
     fixed("toToml", &[Any], |evaluator, given| {
-        let value = exact(evaluator, &arguments::any(given, 0), MAX_VALUE_DEPTH)?;
-        Ok(toml::encode(&value).unwrap_or_else(|message| message).into())
+        if arguments::any(given, 0).is_nil() {
+            return Err(Failure::new("reflect: call of reflect.Value.Type on zero Value"));
+        }
+        let value = exact(evaluator, &arguments::any(given, 0))?;
+        let encoded = limited(evaluator, toml::encode(&value, evaluator.limits.text))?;
+        Ok(encoded.unwrap_or_else(|message| message).into())
     }),
-    fixed("fromToml", &[String], |_, given| {
-        Ok(toml::decode(&arguments::text(given, 0)).unwrap_or_else(|message| error_map(&message)))
+    fixed("fromToml", &[String], |evaluator, given| {
+        let decoded = limited(evaluator, toml::decode(&arguments::text(given, 0)))?;
+        Ok(decoded.unwrap_or_else(|message| error_map(&message)))
     }),
     fixed("b64enc", &[String], |_, given| Ok(STANDARD.encode(arguments::bytes(given, 0)).into())),
     fixed("b64dec", &[String], |_, given| {
         let input: Vec<u8> =
             arguments::bytes(given, 0).iter().copied().filter(|byte| !matches!(byte, b'\r' | b'\n')).collect();
-        Ok(match STANDARD.decode(&input) {
+        Ok(match LENIENT.decode(&input) {
             Ok(bytes) => bytes.into(),
-            Err(_) => format!("illegal base64 data at input byte {}", bad_base64(&input)).into(),
+            Err(_) => {
+                let at = bad_base64(arguments::bytes(given, 0));
+                format!("illegal base64 data at input byte {at}").into()
+            }
         })
     }),
     fixed("b32enc", &[String], |_, given| Ok(base32_encode(arguments::bytes(given, 0)).into())),
@@ -95,6 +112,20 @@ fn or_empty(outcome: Outcome) -> Outcome {
     match outcome {
         Err(failure) if !failure.limit => Ok("".into()),
         other => other,
+    }
+}
+
+/// Errors of reading become values in Helm; that a text exceeds a limit must not.
+fn limited<T>(
+    evaluator: &mut Evaluator<'_>,
+    read: Result<T, std::string::String>,
+) -> Result<Result<T, std::string::String>, Failure> {
+    evaluator.has_room(0)?;
+    match read {
+        Err(message) if message.ends_with(goyaml::TOO_MANY_VALUES) || message.ends_with(toml::TOO_LONG) => {
+            Err(Failure::limit(message))
+        }
+        other => Ok(other),
     }
 }
 
@@ -113,12 +144,43 @@ fn not_a(value: &Value, wanted: &str) -> std::string::String {
     format!("json: cannot unmarshal {found} into Go value of type {wanted}")
 }
 
+/// What is encoded, against the limits: a value may hold the same part many times.
+struct Size {
+    values: usize,
+    /// Texts, keys and indentation.
+    bytes: usize,
+}
+
 /// The value as `encoding/json` sees it, numbers exactly as they are.
-pub(super) fn exact(evaluator: &mut Evaluator<'_>, value: &Value, depth: usize) -> Result<goyaml::Value, Failure> {
-    if depth == 0 {
+pub(super) fn exact(evaluator: &mut Evaluator<'_>, value: &Value) -> Result<goyaml::Value, Failure> {
+    part(evaluator, value, 0, &mut Size { values: 0, bytes: 0 })
+}
+
+/// What a part of a value, so deep inside it, takes when it is written.
+fn measure(evaluator: &mut Evaluator<'_>, value: &Value, depth: usize, size: &mut Size) -> Result<(), Failure> {
+    // Characters that JSON and YAML write as escapes take six bytes.
+    let long = |text: &Text| text.len() + text.iter().filter(|byte| **byte < b' ').count() * 5;
+    let texts = match value {
+        Value::String(text) | Value::Bytes(text) => long(text),
+        Value::Map(map) => map.entries().keys().map(long).sum(),
+        _ => 0,
+    };
+    size.values += 1;
+    size.bytes = size.bytes.saturating_add(texts).saturating_add(depth * 2);
+    if size.values > goyaml::MAX_VALUES {
+        return Err(Failure::limit(format!("{} to encode", goyaml::TOO_MANY_VALUES)));
+    }
+    if size.bytes > evaluator.limits.text {
+        return Err(Failure::limit(format!("a text of more than {} bytes to encode", evaluator.limits.text)));
+    }
+    evaluator.spend(1 + texts as u64 / 64)
+}
+
+fn part(evaluator: &mut Evaluator<'_>, value: &Value, depth: usize, size: &mut Size) -> Result<goyaml::Value, Failure> {
+    if depth >= MAX_VALUE_DEPTH {
         return Err(Failure::limit("a value is nested too deep to be encoded"));
     }
-    evaluator.spend(1)?;
+    measure(evaluator, value, depth, size)?;
     Ok(match value {
         Value::Invalid | Value::Nil => goyaml::Value::Null,
         Value::Bool(value) => goyaml::Value::Bool(*value),
@@ -130,14 +192,14 @@ pub(super) fn exact(evaluator: &mut Evaluator<'_>, value: &Value, depth: usize) 
         Value::List(list) if list.nil => goyaml::Value::Null,
         Value::List(list) => {
             let items: Result<Vec<_>, Failure> =
-                list.items.iter().map(|item| exact(evaluator, item, depth - 1)).collect();
+                list.items.iter().map(|item| part(evaluator, item, depth + 1, size)).collect();
             goyaml::Value::List(items?)
         }
         Value::Map(map) if map.is_nil() => goyaml::Value::Null,
         Value::Map(map) => {
             let mut out = goyaml::Map::with_capacity(map.len());
             for (key, item) in map.entries().iter() {
-                out.insert(Text::clone(key), exact(evaluator, item, depth - 1)?);
+                out.insert(Text::clone(key), part(evaluator, item, depth + 1, size)?);
             }
             goyaml::Value::Map(out)
         }
@@ -148,7 +210,7 @@ pub(super) fn exact(evaluator: &mut Evaluator<'_>, value: &Value, depth: usize) 
         Value::Object(object) => match object.items() {
             Some(items) => {
                 let items: Result<Vec<_>, Failure> =
-                    items.iter().map(|item| exact(evaluator, item, depth - 1)).collect();
+                    items.iter().map(|item| part(evaluator, item, depth + 1, size)).collect();
                 goyaml::Value::List(items?)
             }
             None => {
@@ -156,7 +218,7 @@ pub(super) fn exact(evaluator: &mut Evaluator<'_>, value: &Value, depth: usize) 
                 let mut out = goyaml::Map::new();
                 for (_, name, item) in object.members() {
                     if is_map || (!name.is_empty() && item.truth()) {
-                        out.insert(name, exact(evaluator, &item, depth - 1)?);
+                        out.insert(name, part(evaluator, &item, depth + 1, size)?);
                     }
                 }
                 goyaml::Value::Map(out)
@@ -169,7 +231,7 @@ pub(super) fn exact(evaluator: &mut Evaluator<'_>, value: &Value, depth: usize) 
 }
 
 fn json(evaluator: &mut Evaluator<'_>, given: &[Value], escape: bool, pretty: bool) -> Outcome {
-    let value = exact(evaluator, &arguments::any(given, 0), MAX_VALUE_DEPTH)?;
+    let value = exact(evaluator, &arguments::any(given, 0))?;
     let compact = goyaml::to_json_in_order(&value, escape).map_err(|error| Failure::new(error.to_string()))?;
     Ok(if pretty { indent_json(&compact) } else { compact }.into())
 }
@@ -260,7 +322,7 @@ fn through_json(value: &mut goyaml::Value) -> Result<(), Failure> {
 }
 
 fn yaml(evaluator: &mut Evaluator<'_>, given: &[Value]) -> Outcome {
-    let mut value = exact(evaluator, &arguments::any(given, 0), MAX_VALUE_DEPTH)?;
+    let mut value = exact(evaluator, &arguments::any(given, 0))?;
     through_json(&mut value)?;
     emit(&value, EmitStyle::V2)
 }
@@ -272,7 +334,7 @@ pub(crate) fn words_as_yaml(map: goyaml::Map) -> Outcome {
 }
 
 fn pretty_yaml(evaluator: &mut Evaluator<'_>, given: &[Value]) -> Outcome {
-    let value = exact(evaluator, &arguments::any(given, 0), MAX_VALUE_DEPTH)?;
+    let value = exact(evaluator, &arguments::any(given, 0))?;
     emit(&value, EmitStyle::V3)
 }
 
@@ -315,10 +377,24 @@ pub(crate) fn from_yaml(value: &goyaml::Value) -> Value {
     }
 }
 
-/// Where Go finds the first byte that is no base64.
+/// Where Go finds that a text is no base64; line ends count, and belong to no group of four.
 fn bad_base64(input: &[u8]) -> usize {
-    let is_digit = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
-    input.iter().position(|byte| !is_digit(byte)).unwrap_or(input.len())
+    let is_digit = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
+    let mut bytes = input.iter().copied().enumerate().filter(|(_, byte)| !matches!(byte, b'\r' | b'\n'));
+    let mut in_group = 0;
+    while let Some((at, byte)) = bytes.next() {
+        match byte {
+            _ if is_digit(byte) => in_group = (in_group + 1) % 4,
+            b'=' if in_group == 2 => match bytes.next() {
+                Some((_, b'=')) => return bytes.next().map_or(input.len(), |(after, _)| after),
+                Some((second, _)) => return second - 1,
+                None => return input.len(),
+            },
+            b'=' if in_group == 3 => return bytes.next().map_or(input.len(), |(after, _)| after),
+            _ => return at,
+        }
+    }
+    input.len() - in_group
 }
 
 const BASE32: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
@@ -337,25 +413,34 @@ fn base32_encode(input: &[u8]) -> Vec<u8> {
     out
 }
 
+/// What base32 says; where it is none otherwise, as Go finds it. Line ends do not count, nor does what follows the padding.
 fn base32_decode(input: &[u8]) -> Result<Vec<u8>, usize> {
     let clean: Vec<u8> = input.iter().copied().filter(|byte| !matches!(byte, b'\r' | b'\n')).collect();
-    if !clean.len().is_multiple_of(8) {
-        return Err(clean.len());
-    }
-    let mut out = Vec::new();
-    for (block, chunk) in clean.chunks(8).enumerate() {
-        let digits = chunk.iter().position(|byte| *byte == b'=').unwrap_or(8);
-        let mut value = 0_u64;
-        for (index, byte) in chunk.iter().enumerate() {
-            let digit = if index < digits {
-                BASE32.iter().position(|known| known == byte)
-            } else {
-                (*byte == b'=').then_some(0)
-            };
-            value = value << 5 | digit.ok_or(block * 8 + index)? as u64;
+    let mut out = Vec::with_capacity(clean.len() / 8 * 5);
+    for start in (0..clean.len()).step_by(8) {
+        let (mut value, mut digits) = (0_u64, 0);
+        while digits < 8 {
+            let at = start + digits;
+            let byte = *clean.get(at).ok_or(start)?;
+            let rest = clean.get(at + 1..).unwrap_or_default();
+            if byte == b'=' && digits >= 2 && rest.len() < 8 {
+                let padding = rest.get(..7 - digits).ok_or(clean.len())?;
+                if let Some(wrong) = padding.iter().position(|byte| *byte != b'=') {
+                    return Err(at + wrong);
+                }
+                if matches!(digits, 3 | 6) {
+                    return Err(at);
+                }
+                break;
+            }
+            value = value << 5 | BASE32.iter().position(|known| *known == byte).ok_or(at)? as u64;
+            digits += 1;
         }
-        let bytes = value.to_be_bytes();
-        out.extend_from_slice(bytes.get(3..3 + digits * 5 / 8).unwrap_or_default());
+        value <<= 5 * (8 - digits);
+        out.extend_from_slice(value.to_be_bytes().get(3..3 + digits * 5 / 8).unwrap_or_default());
+        if digits < 8 {
+            break;
+        }
     }
     Ok(out)
 }

@@ -19,6 +19,9 @@ use crate::helm::{
 /// How often a name may be included inside itself, as in Helm.
 const MAX_INCLUDES: usize = 1000;
 
+/// What a token of a parsed text is reckoned at.
+const TOKEN_BYTES: usize = 96;
+
 /// The name that texts given to `tpl` have in messages.
 const TPL_NAME: &[u8] = b"gotpl";
 
@@ -72,7 +75,8 @@ fn tpl(evaluator: &mut Evaluator<'_>, given: &[Value]) -> Outcome {
     let source = arguments::string(given, 0);
     // Most texts have no action at all.
     if memchr::memmem::find(&source, b"{{").is_none() {
-        return Ok(without_no_value(&source).into());
+        let missing = memchr::memmem::find(&source, NO_VALUE).is_some();
+        return Ok(if missing { without_no_value(source.to_vec()).into() } else { Value::String(source) });
     }
     let parsed = parse(evaluator, &source)?;
     let Some(main) = parsed.last().map(Arc::clone) else { return Ok("".into()) };
@@ -85,7 +89,7 @@ fn tpl(evaluator: &mut Evaluator<'_>, given: &[Value]) -> Outcome {
     let result = evaluator.execute(&main, &arguments::any(given, 1));
     evaluator.templates = outer;
     match result {
-        Ok(printed) => Ok(without_no_value(&printed).into()),
+        Ok(printed) => Ok(without_no_value(printed).into()),
         Err(failure) => {
             let message = format!("error during tpl function execution for {}: {}", quoted(&source), failure.message);
             Err(Failure { message, ..failure })
@@ -98,24 +102,31 @@ fn parse(evaluator: &mut Evaluator<'_>, source: &Text) -> Result<Rc<Vec<Arc<Temp
     if let Some(known) = evaluator.parsed.get(source) {
         return Ok(Rc::clone(known));
     }
-    evaluator.reserve(source.len().saturating_mul(4))?;
+    evaluator.reserve(source.len())?;
     let templates = parser::parse(TPL_NAME, source).map_err(|error| {
         let place = format!("template: gotpl:{}", error.line);
         Failure::new(format!("cannot parse template {}: {place}: {}", quoted(source), error.message))
     })?;
+    let tokens = templates.first().map_or(0, |template| template.source.tokens);
+    evaluator.reserve(tokens.saturating_mul(TOKEN_BYTES))?;
     let templates = Rc::new(templates.into_iter().map(Arc::new).collect::<Vec<_>>());
     evaluator.parsed.insert(Text::clone(source), Rc::clone(&templates));
     Ok(templates)
 }
 
+/// What Go prints for missing values.
+const NO_VALUE: &[u8] = b"<no value>";
+
 /// Removes what Go prints for missing values.
-pub(crate) fn without_no_value(printed: &[u8]) -> Vec<u8> {
-    const MARK: &[u8] = b"<no value>";
+pub(crate) fn without_no_value(printed: Vec<u8>) -> Vec<u8> {
+    if memchr::memmem::find(&printed, NO_VALUE).is_none() {
+        return printed;
+    }
     let mut out = Vec::with_capacity(printed.len());
     let mut start = 0;
-    for found in memchr::memmem::find_iter(printed, MARK) {
+    for found in memchr::memmem::find_iter(&printed, NO_VALUE) {
         out.extend_from_slice(printed.get(start..found).unwrap_or_default());
-        start = found + MARK.len();
+        start = found + NO_VALUE.len();
     }
     out.extend_from_slice(printed.get(start..).unwrap_or_default());
     out

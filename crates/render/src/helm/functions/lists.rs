@@ -9,6 +9,7 @@ use super::{
 };
 use crate::helm::{
     failure::Failure,
+    held::{ELEMENT_BYTES, LIST_BYTES},
     template::evaluate::Evaluator,
     value::{Element, MAX_VALUE_DEPTH, Value, deep_equal},
 };
@@ -40,14 +41,18 @@ pub(super) const FUNCTIONS: &[Function] = &[
 ];
 
 fn append(_: &mut Evaluator<'_>, given: &[Value]) -> Outcome {
-    let mut items = arguments::list(given, 0, "push")?.items.clone();
+    let list = arguments::list(given, 0, "push")?;
+    let mut items = Vec::with_capacity(list.items.len() + 1);
+    items.extend_from_slice(&list.items);
     items.push(arguments::any(given, 1));
     Ok(Value::list(items))
 }
 
 fn prepend(_: &mut Evaluator<'_>, given: &[Value]) -> Outcome {
-    let mut items = vec![arguments::any(given, 1)];
-    items.extend_from_slice(&arguments::list(given, 0, "prepend")?.items);
+    let list = arguments::list(given, 0, "prepend")?;
+    let mut items = Vec::with_capacity(list.items.len() + 1);
+    items.push(arguments::any(given, 1));
+    items.extend_from_slice(&list.items);
     Ok(Value::list(items))
 }
 
@@ -75,12 +80,14 @@ fn reverse(_: &mut Evaluator<'_>, given: &[Value]) -> Outcome {
     Ok(Value::list(items))
 }
 
-fn chunk(_: &mut Evaluator<'_>, given: &[Value]) -> Outcome {
+fn chunk(evaluator: &mut Evaluator<'_>, given: &[Value]) -> Outcome {
     let list = arguments::list(given, 1, "chunk")?;
     let size = match usize::try_from(arguments::int(given, 0)) {
         Ok(size) if size > 0 => size,
         _ => return Err(Failure::new("runtime error: integer divide by zero")),
     };
+    let chunks = list.items.len().div_ceil(size);
+    evaluator.has_room(chunks.saturating_mul(LIST_BYTES).saturating_add(list.items.len() * ELEMENT_BYTES))?;
     Ok(Value::typed_list(Element::List, list.items.chunks(size).map(|part| Value::list(part.to_vec())).collect()))
 }
 

@@ -9,7 +9,9 @@ use super::{
 };
 use crate::helm::{
     failure::Failure,
-    format, strconv,
+    format,
+    held::ELEMENT_BYTES,
+    strconv,
     template::evaluate::Evaluator,
     value::{Element, Value},
 };
@@ -79,6 +81,8 @@ fn divisor(number: i64) -> Result<i64, Failure> {
 pub(super) fn to_int64(value: &Value) -> i64 {
     match value {
         Value::Bool(value) => i64::from(*value),
+        // As the processor converts: what does not fit is the smallest number.
+        Value::Float(value) if !(-9_223_372_036_854_775_808.0..9_223_372_036_854_775_808.0).contains(value) => i64::MIN,
         Value::Float(value) => *value as i64,
         Value::Uint64(value) => *value as i64,
         Value::String(text) => {
@@ -142,8 +146,10 @@ fn steps(evaluator: &mut Evaluator<'_>, start: i64, stop: i64, step: i64) -> Res
         return Ok(Vec::new());
     }
     let count = (i128::from(stop) - i128::from(start)).unsigned_abs() / u128::from(step.unsigned_abs()) + 1;
-    evaluator.reserve(usize::try_from(count).unwrap_or(usize::MAX).saturating_mul(8))?;
-    let mut out = Vec::new();
+    let count = usize::try_from(count).unwrap_or(usize::MAX);
+    evaluator.has_room(count.saturating_mul(ELEMENT_BYTES))?;
+    evaluator.spend(count as u64 / 16)?;
+    let mut out = Vec::with_capacity(count);
     let mut number = start;
     while if step > 0 { number < stop } else { number > stop } {
         out.push(number);

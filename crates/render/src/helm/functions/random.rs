@@ -24,6 +24,14 @@ impl Random {
         Random { seed, counter: 0, buffer: Vec::new() }
     }
 
+    /// The stream of one template file, whatever others draw: a file that is added or removed changes no password of another.
+    pub(crate) fn of_template(seed: &[u8; 32], path: &str) -> Random {
+        let mut hash = Sha256::new();
+        hash.update(seed);
+        hash.update(path);
+        Random::new(hash.finalize().into())
+    }
+
     pub(crate) fn bytes(&mut self, count: usize) -> Vec<u8> {
         while self.buffer.len() < count {
             let mut hash = Sha256::new();

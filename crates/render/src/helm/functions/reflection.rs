@@ -44,9 +44,17 @@ pub(super) const FUNCTIONS: &[Function] = &[
     fixed("ternary", &[Any, Any, Bool], |_, given| {
         Ok(arguments::any(given, usize::from(!matches!(given.get(2), Some(Value::Bool(true))))))
     }),
-    fixed("deepCopy", &[Any], |evaluator, given| deep_copy(evaluator, &arguments::any(given, 0), MAX_VALUE_DEPTH)),
-    fixed("mustDeepCopy", &[Any], |evaluator, given| deep_copy(evaluator, &arguments::any(given, 0), MAX_VALUE_DEPTH)),
+    fixed("deepCopy", &[Any], copy),
+    fixed("mustDeepCopy", &[Any], copy),
 ];
+
+fn copy(evaluator: &mut Evaluator<'_>, given: &[Value]) -> super::Outcome {
+    let value = arguments::any(given, 0);
+    if value.is_nil() {
+        return Err(Failure::new("reflect: call of reflect.Value.Type on zero Value"));
+    }
+    deep_copy(evaluator, &value, MAX_VALUE_DEPTH)
+}
 
 /// Bytes that a copied part is reckoned at.
 const COPY_BYTES: usize = 64;
@@ -65,10 +73,12 @@ pub(super) fn deep_copy(evaluator: &mut Evaluator<'_>, value: &Value, depth: usi
         }
         Value::Map(map) => {
             let mut entries = crate::helm::value::Entries::new();
+            evaluator.has_room(map.len().saturating_mul(crate::helm::held::ENTRY_BYTES))?;
             for (key, item) in map.entries().iter() {
                 entries.insert(crate::helm::value::Text::clone(key), deep_copy(evaluator, item, depth - 1)?);
             }
-            Value::Map(Map::typed(map.element(), entries))
+            let copy = Map::typed(map.element(), entries);
+            Value::Map(if map.is_values() { copy.as_values() } else { copy })
         }
         other => other.clone(),
     })

@@ -69,7 +69,6 @@ pub(super) fn derive_password(evaluator: &mut Evaluator<'_>, given: &[Value]) ->
     let Some((_, templates)) = TEMPLATES.iter().find(|(name, _)| *name == kind) else {
         return Ok(format!("cannot find password template {kind}").into());
     };
-    evaluator.reserve(COST * BLOCKS * 128)?;
     evaluator.spend(2_000_000)?;
     let (password, user, site) = (arguments::bytes(given, 2), arguments::bytes(given, 3), arguments::bytes(given, 4));
     let length = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_be_bytes();

@@ -7,7 +7,9 @@ use super::{
 };
 use crate::helm::{
     failure::Failure,
-    format, strconv,
+    format,
+    held::ELEMENT_BYTES,
+    strconv,
     template::{evaluate::Evaluator, find},
     value::{Element, Entries, Map, Value, text},
 };
@@ -108,7 +110,11 @@ pub(super) const FUNCTIONS: &[Function] = &[
         Ok(Value::strings(strings_of(evaluator, &arguments::any(given, 0))?))
     }),
     fixed("sortAlpha", &[Any], |evaluator, given| {
-        let mut parts = strings_of(evaluator, &arguments::any(given, 0))?;
+        let list = arguments::any(given, 0);
+        if list.is_nil() {
+            return Ok(Value::strings(["<nil>"]));
+        }
+        let mut parts = strings_of(evaluator, &list)?;
         parts.sort();
         Ok(Value::strings(parts))
     }),
@@ -268,8 +274,13 @@ fn numbered(parts: Vec<&[u8]>) -> Value {
 }
 
 /// Sprig's `strslice`: the elements as strings, without nil.
-pub(super) fn strings_of(evaluator: &Evaluator<'_>, value: &Value) -> Result<Vec<Vec<u8>>, Failure> {
+pub(super) fn strings_of(evaluator: &mut Evaluator<'_>, value: &Value) -> Result<Vec<Vec<u8>>, Failure> {
     let limit = evaluator.limits.text;
+    if let Value::List(list) = value {
+        // As a text here, and as one of the result.
+        evaluator.reserve(list.items.len().saturating_mul(64))?;
+        evaluator.has_room(list.items.len().saturating_mul(ELEMENT_BYTES))?;
+    }
     match value.as_items() {
         Some(items) => items
             .iter()

@@ -10,11 +10,14 @@ use crate::{
     },
 };
 
-/// The text of a map; plain values before tables, keys sorted.
-pub(super) fn encode(value: &goyaml::Value) -> Result<String, String> {
+/// How the error ends that says so.
+pub(super) const TOO_LONG: &str = "exceeds the limit of a text";
+
+/// The text of a map, `limit` bytes at most; plain values before tables, keys sorted.
+pub(super) fn encode(value: &goyaml::Value, limit: usize) -> Result<String, String> {
     let mut out = String::new();
     match value {
-        goyaml::Value::Map(map) => table(&mut out, map, &mut Vec::new())?,
+        goyaml::Value::Map(map) => table(&mut out, map, &mut Vec::new(), limit)?,
         goyaml::Value::Null => return Err("toml: cannot encode a nil value".to_owned()),
         // A value alone is no TOML, but is what the encoder writes.
         other => inline(&mut out, other)?,
@@ -32,7 +35,11 @@ fn is_table_array(value: &goyaml::Value) -> bool {
         .is_some_and(|items| !items.is_empty() && items.iter().all(|item| matches!(item, goyaml::Value::Map(_))))
 }
 
-fn table(out: &mut String, map: &goyaml::Map, path: &mut Vec<String>) -> Result<(), String> {
+fn table(out: &mut String, map: &goyaml::Map, path: &mut Vec<String>, limit: usize) -> Result<(), String> {
+    // Every table repeats the names of those around it.
+    if out.len() > limit {
+        return Err(format!("toml: what is to be written {TOO_LONG}"));
+    }
     let mut entries: Vec<(&Text, &goyaml::Value)> = map.iter().filter(|(_, value)| !value.is_null()).collect();
     entries.sort_by_key(|(left, _)| *left);
     let indent = "  ".repeat(path.len().saturating_sub(1));
@@ -52,7 +59,7 @@ fn table(out: &mut String, map: &goyaml::Map, path: &mut Vec<String>) -> Result<
                     out.push('\n');
                 }
                 let _ = writeln!(out, "{own}[{}]", path.join("."));
-                table(out, map, path)?;
+                table(out, map, path, limit)?;
             }
             goyaml::Value::List(items) => {
                 for item in items {
@@ -61,7 +68,7 @@ fn table(out: &mut String, map: &goyaml::Map, path: &mut Vec<String>) -> Result<
                     }
                     let _ = writeln!(out, "{own}[[{}]]", path.join("."));
                     if let goyaml::Value::Map(map) = item {
-                        table(out, map, path)?;
+                        table(out, map, path, limit)?;
                     }
                 }
             }
@@ -97,7 +104,7 @@ fn string(content: &[u8]) -> String {
 
 fn inline(out: &mut String, value: &goyaml::Value) -> Result<(), String> {
     match value {
-        goyaml::Value::Null => return Err("toml: array element can't contain nil".to_owned()),
+        goyaml::Value::Null => return Err("toml: cannot encode array with nil element".to_owned()),
         goyaml::Value::Bool(value) => out.push_str(if *value { "true" } else { "false" }),
         goyaml::Value::Int(number) => out.push_str(&number.to_string()),
         goyaml::Value::Uint(number) => out.push_str(&number.to_string()),
@@ -138,6 +145,10 @@ fn inline(out: &mut String, value: &goyaml::Value) -> Result<(), String> {
 
 /// Reads a document; integers stay integers.
 pub(super) fn decode(input: &str) -> Result<Value, String> {
+    let values = input.bytes().filter(|byte| matches!(byte, b',' | b'=' | b'[' | b'{' | b'\n')).count();
+    if values > goyaml::MAX_VALUES {
+        return Err(format!("toml: {}", goyaml::TOO_MANY_VALUES));
+    }
     let table: toml::Table = input.parse().map_err(|error: toml::de::Error| format!("toml: {}", error.message()))?;
     Ok(Value::map(table.iter().map(|(key, value)| (text(key), from_toml(value))).collect()))
 }

@@ -48,6 +48,9 @@ pub(super) struct Token {
     pub(super) line: usize,
 }
 
+/// Texts of more tokens are refused: each takes many times the memory of the character that it may be written with.
+pub(crate) const MAX_TOKENS: usize = 1 << 20;
+
 /// The words that are not functions.
 const KEYWORDS: [(&[u8], Kind); 14] = [
     (b"block", Kind::Block),
@@ -127,6 +130,11 @@ impl Lexer<'_> {
         Err(ParseError { line: self.line, message: message.into() })
     }
 
+    /// Refuses to go on with a text of too many tokens.
+    fn check(&self) -> Result<(), ParseError> {
+        if self.tokens.len() > MAX_TOKENS { self.error(format!("more than {MAX_TOKENS} words")) } else { Ok(()) }
+    }
+
     fn emit(&mut self, kind: Kind, start: usize) {
         let end = self.position;
         self.tokens.push(Token { kind, start, end, line: self.line });
@@ -139,6 +147,7 @@ impl Lexer<'_> {
 
     fn text(&mut self) -> Result<(), ParseError> {
         loop {
+            self.check()?;
             let start = self.position;
             let Some(found) = find(self.rest(), b"{{") else {
                 self.position = self.input.len();
@@ -211,6 +220,7 @@ impl Lexer<'_> {
 
     fn action(&mut self) -> Result<(), ParseError> {
         loop {
+            self.check()?;
             let start = self.position;
             if let Some(trims) = self.right_delimiter() {
                 if self.parentheses > 0 {

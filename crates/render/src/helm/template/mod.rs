@@ -9,4 +9,4 @@ pub(crate) mod parser;
 pub(crate) mod set;
 pub(crate) mod unquote;
 
-pub(crate) use lexer::{decode, find};
+pub(crate) use lexer::{MAX_TOKENS, decode, find};

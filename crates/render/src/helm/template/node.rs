@@ -20,6 +20,8 @@ pub(crate) struct Template {
 pub(crate) struct Source {
     pub(crate) name: Text,
     pub(crate) text: Text,
+    /// How many tokens the text consists of.
+    pub(crate) tokens: usize,
 }
 
 /// Something between the delimiters, or text between actions.

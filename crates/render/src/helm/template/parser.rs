@@ -42,8 +42,8 @@ struct Parser {
 
 /// The templates that a text defines; the text itself comes last, under `name`.
 pub(crate) fn parse(name: &[u8], input: &[u8]) -> Result<Vec<Template>, ParseError> {
-    let source = Arc::new(Source { name: name.into(), text: input.into() });
     let (tokens, lexical) = lexer::tokens(input);
+    let source = Arc::new(Source { name: name.into(), text: input.into(), tokens: tokens.len() });
     let variables = vec![Text::from(b"$".as_slice())];
     let mut parser =
         Parser { source, tokens, lexical, position: 0, variables, ranges: 0, nesting: 0, templates: Vec::new() };
@@ -192,7 +192,10 @@ impl Parser {
         while self.peek_word()?.kind != Kind::Eof {
             match self.text_or_action()? {
                 Ok(node) => body.push(node),
-                Err(stop) => return Ok((body, stop)),
+                Err(stop) => {
+                    body.shrink_to_fit();
+                    return Ok((body, stop));
+                }
             }
         }
         self.position += 1;
@@ -319,6 +322,7 @@ impl Parser {
                 _ => return self.unexpected(token, context),
             }
         }
+        pipeline.commands.shrink_to_fit();
         if pipeline.commands.is_empty() {
             return self.error(format!("missing value for {context}"));
         }
@@ -393,6 +397,7 @@ impl Parser {
                 _ => return self.unexpected(token, "operand"),
             }
         }
+        words.shrink_to_fit();
         if words.is_empty() { self.error("empty command") } else { Ok(Command { position, words }) }
     }
 

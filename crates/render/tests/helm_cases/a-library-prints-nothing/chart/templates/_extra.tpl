@@ -1,0 +1,5 @@
+{{ define "extra" }}data:
+  k: from app
+metadata:
+  labels: {l: x}
+{{ end }}

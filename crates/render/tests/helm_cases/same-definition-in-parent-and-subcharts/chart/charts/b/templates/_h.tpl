@@ -1,0 +1,1 @@
+{{ define "who" }}b{{ end }}{{ define "two" }}b{{ end }}{{ define "only.b" }}b{{ end }}{{ define "blk" }}of b{{ end }}

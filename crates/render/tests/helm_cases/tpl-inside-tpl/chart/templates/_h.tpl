@@ -1,0 +1,1 @@
+{{ define "h" }}h:{{ tpl "{{ define \"local\" }}L{{ end }}{{ template \"local\" }}" . }}{{ end }}
