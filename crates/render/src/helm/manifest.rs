@@ -40,16 +40,11 @@ pub struct Hook {
     pub manifest: Vec<u8>,
 }
 
-<<<<<<< HEAD
-/// Kinds in the order of installation, what others refer to first; kinds that are not listed follow in the order of their names.
-pub const INSTALL_ORDER: [&str; 38] = [
-=======
 /// A chart that prints more is refused.
 const MAX_DOCUMENTS: usize = 100_000;
 
-/// Kinds in the order of installation; others follow in the order of their names.
-const INSTALL_ORDER: [&str; 38] = [
->>>>>>> helm
+/// Kinds in the order of installation, what others refer to first; kinds that are not listed follow in the order of their names.
+pub const INSTALL_ORDER: [&str; 38] = [
     "PriorityClass",
     "Namespace",
     "NetworkPolicy",
