@@ -19,7 +19,7 @@ const MOST: u64 = 600;
 const CASE: &str = "LOTSE_HOSTILE_CHART";
 
 /// What it is about, and the template.
-const CHARTS: [(&str, &str); 22] = [
+const CHARTS: [(&str, &str); 23] = [
     ("lists kept in a list", r#"{{ $l := list }}{{ range until 1000 }}{{ $l = append $l (until 100000) }}{{ end }}"#),
     ("a list that doubles", r#"{{ $l := list 1 2 3 4 }}{{ range until 60 }}{{ $l = concat $l $l }}{{ end }}"#),
     ("a list cut into lists of one", r#"{{ chunk 1 (until 4000000) }}"#),
@@ -70,6 +70,10 @@ const CHARTS: [(&str, &str); 22] = [
     (
         "many templates of many actions",
         r#"{{ range $i := until 100 }}{{ tpl (printf "%s%d" (repeat 100000 "{{ 1 }}") $i) $ }}{{ end }}"#,
+    ),
+    (
+        "a long text that is a template of itself",
+        r#"{{ $s := printf "%s{{ tpl .s . }}" (repeat 300000 "x") }}{{ tpl $s (dict "s" $s) }}"#,
     ),
     (
         "output inside output",

@@ -91,9 +91,19 @@ fn tpl(evaluator: &mut Evaluator<'_>, given: &[Value]) -> Outcome {
     match result {
         Ok(printed) => Ok(without_no_value(printed).into()),
         Err(failure) => {
-            let message = format!("error during tpl function execution for {}: {}", quoted(&source), failure.message);
+            let message = format!("error during tpl function execution for {}: {}", shown(&source), failure.message);
             Err(Failure { message, ..failure })
         }
+    }
+}
+
+/// How much of a text a message shows: a `tpl` inside a thousand others shows each of them.
+const SHOWN_BYTES: usize = 1_000;
+
+fn shown(source: &Text) -> std::string::String {
+    match source.get(..SHOWN_BYTES) {
+        Some(start) if source.len() > SHOWN_BYTES => format!("{}…", quoted(start)),
+        _ => quoted(source),
     }
 }
 
@@ -105,7 +115,7 @@ fn parse(evaluator: &mut Evaluator<'_>, source: &Text) -> Result<Rc<Vec<Arc<Temp
     evaluator.reserve(source.len())?;
     let templates = parser::parse(TPL_NAME, source).map_err(|error| {
         let place = format!("template: gotpl:{}", error.line);
-        Failure::new(format!("cannot parse template {}: {place}: {}", quoted(source), error.message))
+        Failure::new(format!("cannot parse template {}: {place}: {}", shown(source), error.message))
     })?;
     let tokens = templates.first().map_or(0, |template| template.source.tokens);
     evaluator.reserve(tokens.saturating_mul(TOKEN_BYTES))?;
