@@ -61,7 +61,6 @@ impl System {
         repository.copy(&project().join("systems/students/deploy"), "systems/students/deploy");
         repository.commit("The Students system");
         cluster.kubectl(&["create", "namespace", "studenten"]).ok();
-        cluster.kubectl(&["create", "namespace", "argocd"]).ok();
         let secret = ["-n", "studenten", "create", "secret"];
         let values =
             ["generic", "app-secrets", "--from-literal=db_user=studenten", "--from-literal=db_password=test-only"];

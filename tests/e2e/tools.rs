@@ -8,7 +8,6 @@ use crate::claim;
 static CLUSTER: Shared<Cluster> = Shared::new(|| {
     let cluster = Cluster::start("tools", &Options::default());
     cluster.import("students", "demo:v1");
-    cluster.kubectl(&["create", "namespace", "argocd"]).ok();
     cluster
 });
 

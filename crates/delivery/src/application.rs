@@ -279,7 +279,8 @@ pub struct SyncOperation {
     pub source: Option<Source>,
 }
 
-fn is_false(value: &bool) -> bool {
+/// For `skip_serializing_if`.
+pub(crate) fn is_false(value: &bool) -> bool {
     !value
 }
 
@@ -311,7 +312,7 @@ pub struct ApplicationStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub operation_state: Option<OperationState>,
     /// When the comparison last changed.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "whole_seconds")]
     pub reconciled_at: Option<Timestamp>,
     /// `Directory`, `Kustomize` or `Helm`.
     pub source_type: String,
@@ -392,7 +393,7 @@ pub struct Condition {
     /// One sentence.
     pub message: String,
     /// Since when.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "whole_seconds")]
     pub last_transition_time: Option<Timestamp>,
 }
 
@@ -405,10 +406,10 @@ pub struct HistoryEntry {
     /// The commit.
     pub revision: String,
     /// When the sync ended.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "whole_seconds")]
     pub deployed_at: Option<Timestamp>,
     /// When it began.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "whole_seconds")]
     pub deploy_started_at: Option<Timestamp>,
     /// The source at that time.
     pub source: Source,
@@ -428,10 +429,10 @@ pub struct OperationState {
     /// One sentence.
     pub message: String,
     /// When it began.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "whole_seconds")]
     pub started_at: Option<Timestamp>,
     /// When it ended.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "whole_seconds")]
     pub finished_at: Option<Timestamp>,
     /// How often it has been retried.
     #[serde(skip_serializing_if = "is_zero")]
@@ -439,6 +440,12 @@ pub struct OperationState {
     /// What was done.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sync_result: Option<SyncResult>,
+}
+
+/// Times of Kubernetes' objects are in whole seconds (`metav1.Time`).
+#[expect(clippy::ref_option, reason = "serde gives a reference")]
+fn whole_seconds<S: serde::Serializer>(time: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
+    time.and_then(|time| Timestamp::from_second(time.as_second()).ok()).serialize(serializer)
 }
 
 fn is_zero(value: &i64) -> bool {

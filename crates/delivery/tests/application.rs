@@ -44,6 +44,11 @@ async fn a_commit_is_delivered_drift_is_healed_and_what_is_gone_is_pruned() {
             status.history.len() == 3 && status.operation_state.is_some_and(|state| state.phase == "Succeeded")
         })
         .await;
+    let status = setup.applications().get("site").await.unwrap().status.unwrap();
+    let times = [status.reconciled_at, status.history[2].deployed_at, status.operation_state.unwrap().finished_at];
+    for time in times.map(Option::unwrap) {
+        assert_eq!(time.subsec_nanosecond(), 0, "{time}: times of objects are whole seconds");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -9,8 +9,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use super::{Context, is_false};
-use crate::{Error, application::Source, remotes::Session};
+use super::Context;
+use crate::{
+    Error,
+    application::{Source, is_false},
+    remotes::Session,
+};
 
 /// `spec.source.helm`.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq)]

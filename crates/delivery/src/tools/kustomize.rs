@@ -10,8 +10,12 @@ use lotse_render::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Context, helm::seed, is_false};
-use crate::{Error, application::Source, remotes::Session};
+use super::{Context, helm::seed};
+use crate::{
+    Error,
+    application::{Source, is_false},
+    remotes::Session,
+};
 
 /// `spec.source.kustomize`.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq)]

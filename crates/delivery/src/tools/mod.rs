@@ -41,11 +41,6 @@ pub(crate) fn clock(created: Option<Timestamp>, now: Timestamp) -> i64 {
     created + age - age % CLOCK_STEP
 }
 
-/// For `skip_serializing_if`.
-fn is_false(value: &bool) -> bool {
-    !value
-}
-
 impl Context {
     fn capabilities(&self) -> Capabilities {
         let mut capabilities = Capabilities::default();

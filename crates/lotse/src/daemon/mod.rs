@@ -170,7 +170,7 @@ async fn serve(profile: &Profile, settings: &Settings, started: Instant, report:
     }
     let api_ready = started.elapsed();
 
-    objects::publish_dns(&client, profile.dns_address()).await?;
+    tokio::try_join!(objects::publish_dns(&client, profile.dns_address()), objects::make_control_namespace(&client),)?;
     let runtime = Arc::new(join(runtime.await)?.map_err(|error| environment("container runtime")(&error))?);
     let mut node_config = lotse_node::Config::new(NODE_NAME, data.join("node"), data.join("logs"));
     node_config.cluster_domain = CLUSTER_DOMAIN.to_owned();
