@@ -128,7 +128,17 @@ pub enum Error {
         /// What there is.
         newest: u64,
     },
-    /// Too much at once, or a budget refuses now.
+    /// A budget refuses an eviction now. When it will allow one is not known, so no time is named: clients would wait for it.
+    #[error("Cannot evict pod as it would violate the pod's disruption budget.")]
+    DisruptionBudget {
+        /// Name of the budget.
+        budget: String,
+        /// Pods that it wants.
+        desired: i64,
+        /// Pods that are healthy.
+        healthy: i64,
+    },
+    /// Too much at once.
     #[error("{message}")]
     TooManyRequests {
         /// The sentence.
@@ -197,7 +207,9 @@ impl Error {
             Self::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLarge"),
             Self::Expired(_) => (StatusCode::GONE, "Expired"),
             Self::FutureRevision { .. } | Self::Timeout => (StatusCode::GATEWAY_TIMEOUT, "Timeout"),
-            Self::TooManyRequests { .. } => (StatusCode::TOO_MANY_REQUESTS, "TooManyRequests"),
+            Self::TooManyRequests { .. } | Self::DisruptionBudget { .. } => {
+                (StatusCode::TOO_MANY_REQUESTS, "TooManyRequests")
+            }
             Self::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable"),
             Self::Internal { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "InternalError"),
         }
@@ -241,6 +253,11 @@ impl Error {
             }
             Self::TooManyRequests { retry_after, .. } => {
                 details.insert("retryAfterSeconds".to_owned(), (*retry_after).into());
+            }
+            Self::DisruptionBudget { budget, desired, healthy } => {
+                let message =
+                    format!("The disruption budget {budget} needs {desired} healthy pods and has {healthy} currently");
+                details.insert("causes".to_owned(), json!([{"reason": "DisruptionBudget", "message": message}]));
             }
             Self::FutureRevision { .. } => {
                 details.insert("retryAfterSeconds".to_owned(), 1.into());

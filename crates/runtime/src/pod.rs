@@ -252,6 +252,9 @@ impl Pod {
 
     async fn subscribe(&self, events: &broadcast::Sender<RuntimeEvent>) -> Result<(), Error> {
         let following = || format!("following the shim of pod {}", self.spec.uid);
+        // Only these can have ended unheard. One that is started from here on is missing in the shim's answer, if that
+        // was given before, and runs all the same.
+        let before: Vec<ContainerId> = self.containers().into_iter().map(|container| container.record.id).collect();
         let mut stream = tokio::net::UnixStream::connect(&self.socket).await.context(following)?;
         let frame = protocol::encode(&Request::Subscribe).context(following)?;
         stream.write_all(&frame).await.context(following)?;
@@ -261,10 +264,8 @@ impl Pod {
                 Some(Response::ContainerExited { id }) => self.exited(&id, events),
                 // What has ended while nobody listened.
                 Some(Response::Containers { running }) => {
-                    for container in self.containers() {
-                        if !running.contains(&container.record.id) {
-                            self.exited(&container.record.id, events);
-                        }
+                    for id in before.iter().filter(|id| !running.contains(id)) {
+                        self.exited(id, events);
                     }
                 }
                 Some(_) => {}
@@ -327,3 +328,7 @@ pub(crate) fn load(
     let cgroup = cgroup_of(&spec);
     Ok(Some(Pod::new(spec, directory.to_owned(), socket, cgroup, shim, containers)))
 }
+
+#[cfg(test)]
+#[path = "pod_tests.rs"]
+mod tests;

@@ -133,11 +133,12 @@ pub(super) async fn eviction(server: Arc<Server>, mut call: Call) -> Result<Resp
     if matches!(phase, "Running") && !deleting(&pod) {
         for budget in objects(&*server.store, &format!("{}{namespace}/", prefix("policy", "poddisruptionbudgets"))) {
             let covers = budget.pointer("/spec/selector").is_some_and(|selector| labels::selects(selector, &pod));
-            let allowed = budget.pointer("/status/disruptionsAllowed").and_then(Value::as_i64).unwrap_or(0);
-            if covers && allowed <= 0 {
-                return Err(Error::TooManyRequests {
-                    message: "Cannot evict pod as it would violate the pod's disruption budget.".to_owned(),
-                    retry_after: 10,
+            let number = |field: &str| budget.pointer(&format!("/status/{field}")).and_then(Value::as_i64).unwrap_or(0);
+            if covers && number("disruptionsAllowed") <= 0 {
+                return Err(Error::DisruptionBudget {
+                    budget: budget.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default().to_owned(),
+                    desired: number("desiredHealthy"),
+                    healthy: number("currentHealthy"),
                 });
             }
         }
