@@ -11,6 +11,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     vec![
         claim("lifecycle::profiles_run_side_by_side_with_data_of_their_own", profiles),
         claim("lifecycle::everything_written_is_there_after_a_crash", crash),
+        claim("lifecycle::up_waits_for_a_daemon_that_is_dying_and_starts_another", dying_daemon),
         claim("lifecycle::a_taken_port_is_named_and_leaves_no_trace", taken_port),
         claim("lifecycle::a_second_daemon_for_the_same_data_is_refused", second_daemon),
         claim("lifecycle::reset_leaves_no_container_network_or_mount", reset),
@@ -48,6 +49,22 @@ fn crash() {
             cluster.kubectl(&["get", "configmap", name]).ok();
         }
     }
+}
+
+/// Between the signal and the end a killed daemon still holds its lock, on a busy machine for a while.
+fn dying_daemon() {
+    let cluster = Cluster::start("dying", &Options::default());
+    let pid = cluster.daemon_pid();
+    run("kill", ["-STOP", &pid], "", &[]).ok();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(Duration::from_millis(500));
+            run("kill", ["-9", &pid], "", &[]).ok();
+        });
+        cluster.up(&[]).ok();
+    });
+    assert_ne!(cluster.daemon_pid(), pid);
+    cluster.kubectl(&["get", "namespaces"]).ok();
 }
 
 fn taken_port() {

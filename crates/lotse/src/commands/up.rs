@@ -1,6 +1,9 @@
 //! `lotse up`.
 
-use std::{io::IsTerminal, time::Instant};
+use std::{
+    io::IsTerminal,
+    time::{Duration, Instant},
+};
 
 use tracing_subscriber::EnvFilter;
 
@@ -14,6 +17,9 @@ use crate::{
     profile::Profile,
     settings::Settings,
 };
+
+/// How long a daemon that does not answer is given to do so, or to end.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(crate) fn run(name: &str, arguments: &Up) -> Result<(), Failure> {
     let started = Instant::now();
@@ -30,7 +36,7 @@ pub(crate) fn run(name: &str, arguments: &Up) -> Result<(), Failure> {
         return in_background(&profile, &settings, started);
     }
     if arguments.detach {
-        if profile.daemon().is_some() {
+        if block_on(is_serving(&profile))? {
             output::print(&format!("profile {name} is running already"))?;
         } else {
             output::print(&daemon::spawn_background(&profile, &background_arguments(name, &settings))?)?;
@@ -47,6 +53,25 @@ pub(crate) fn run(name: &str, arguments: &Up) -> Result<(), Failure> {
         let _ = delivery.join();
     }
     outcome
+}
+
+/// Whether a daemon runs and answers. One that is just ending, by whatever hand, is waited for: it is as good as gone.
+async fn is_serving(profile: &Profile) -> Result<bool, Failure> {
+    let deadline = Instant::now() + PATIENCE;
+    while let Some(pid) = profile.daemon() {
+        let version = async { client::connect(profile).await.ok()?.apiserver_version().await.ok() };
+        if let Ok(Some(_)) = tokio::time::timeout(Duration::from_secs(2), version).await {
+            return Ok(true);
+        }
+        if Instant::now() > deadline {
+            let message = format!("the daemon of profile {} (process {pid}) runs but does not answer", profile.name);
+            return Err(
+                Failure::new(Kind::Unreachable, message).with_hint("`lotse logs` shows why; stop it and try again")
+            );
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    Ok(false)
 }
 
 /// The daemon that `--detach` has started.
