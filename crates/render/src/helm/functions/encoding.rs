@@ -327,6 +327,13 @@ fn yaml(evaluator: &mut Evaluator<'_>, given: &[Value]) -> Outcome {
     emit(&value, EmitStyle::V2)
 }
 
+/// What the method `YAML` of `chartutil.Values` gives: as `toYaml`, with the last line end.
+pub(crate) fn values_as_yaml(evaluator: &mut Evaluator<'_>, map: &Map) -> Outcome {
+    let mut value = exact(evaluator, &Value::Map(map.clone()))?;
+    through_json(&mut value)?;
+    Ok(goyaml::emit(&value, EmitStyle::V2).into())
+}
+
 /// A map as `toYaml` writes it; nothing when it cannot be written.
 pub(crate) fn words_as_yaml(map: goyaml::Map) -> Outcome {
     let mut value = goyaml::Value::Map(map);

@@ -28,7 +28,7 @@ mod toml;
 mod urls;
 mod versions;
 
-pub(crate) use encoding::{from_yaml, words_as_yaml};
+pub(crate) use encoding::{from_yaml, values_as_yaml, words_as_yaml};
 pub(crate) use strings::trim;
 
 use std::{collections::HashMap, sync::OnceLock};
