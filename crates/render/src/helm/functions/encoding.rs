@@ -17,6 +17,7 @@ use crate::{
         strconv,
         template::evaluate::Evaluator,
         value::{Element, Entries, Kind, MAX_VALUE_DEPTH, Map, Text, Value, text},
+        values::not_in_json,
     },
 };
 
@@ -365,6 +366,9 @@ fn parse_json(input: &[u8]) -> Result<Value, std::string::String> {
 fn parse_yaml(input: &[u8]) -> Result<Option<Value>, std::string::String> {
     let document = goyaml::parse_first(input, Dialect::V2)
         .map_err(|error| format!("error converting YAML to JSON: yaml: {error}"))?;
+    if let Some(found) = document.as_ref().and_then(not_in_json) {
+        return Err(format!("error converting YAML to JSON: json: unsupported value: {found}"));
+    }
     Ok(document.as_ref().map(from_yaml))
 }
 
