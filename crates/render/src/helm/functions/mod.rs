@@ -11,6 +11,7 @@ mod dictionaries;
 pub(crate) mod encoding;
 mod encryption;
 pub(crate) mod helm;
+mod json_to_yaml;
 mod layout;
 mod lists;
 mod lists_more;
