@@ -4,7 +4,10 @@ use std::sync::OnceLock;
 
 use regex::bytes::Regex;
 
-use super::engine::{Files, base_name};
+use super::{
+    engine::{Files, base_name},
+    values::not_in_json,
+};
 use crate::{
     Error,
     goyaml::{self, Dialect, Value},
@@ -194,6 +197,9 @@ impl Head {
         let object = goyaml::parse_first(content, Dialect::V2)
             .map_err(|error| format!("error converting YAML to JSON: yaml: {error}"))?
             .unwrap_or_default();
+        if let Some(found) = not_in_json(&object) {
+            return Err(format!("error converting YAML to JSON: json: unsupported value: {found}"));
+        }
         let fields = table(&object, "the document")?;
         let Some(fields) = fields else { return Ok(Self::default()) };
         let field = |name: &str| fields.get(name.as_bytes()).unwrap_or(&Value::Null);

@@ -8,15 +8,17 @@ use base64::{
 use super::{
     Function, Outcome,
     Parameter::{Any, String},
-    arguments, fixed, toml,
+    arguments, fixed,
+    json_to_yaml::through_json,
+    toml,
 };
 use crate::{
     goyaml::{self, Dialect, EmitStyle},
     helm::{
         failure::Failure,
-        strconv,
         template::evaluate::Evaluator,
         value::{Element, Entries, Kind, MAX_VALUE_DEPTH, Map, Text, Value, text},
+        values::not_in_json,
     },
 };
 
@@ -283,48 +285,17 @@ fn indent_json(compact: &[u8]) -> Vec<u8> {
     out
 }
 
-/// What go-yaml accepts when it reads what `encoding/json` wrote; that escapes only the characters below the blank.
-fn is_readable(character: char) -> bool {
-    match character {
-        '\0'..='~' | '\u{85}' => true,
-        '\u{7f}'..='\u{9f}' | '\u{fffe}' | '\u{ffff}' => false,
-        _ => true,
-    }
-}
-
-/// Whole floats become integers, as they do on the way through JSON.
-fn through_json(value: &mut goyaml::Value) -> Result<(), Failure> {
-    match value {
-        goyaml::Value::Float(number) if !number.is_finite() => return Err(Failure::new("json: unsupported value")),
-        goyaml::Value::Float(number) if number.fract() == 0.0 && number.abs() < 1e21 => {
-            let written = strconv::json_float(*number);
-            if let Ok(whole) = written.parse::<i64>() {
-                *value = goyaml::Value::Int(whole);
-            } else if let Ok(whole) = written.parse::<u64>() {
-                *value = goyaml::Value::Uint(whole);
-            }
-        }
-        goyaml::Value::String(content) => match std::str::from_utf8(content) {
-            Ok(text) if !text.chars().all(is_readable) => {
-                return Err(Failure::new("yaml: control characters are not allowed"));
-            }
-            Ok(_) => {}
-            Err(_) => {
-                *value = goyaml::Value::string(std::string::String::from_utf8_lossy(content).as_bytes());
-                through_json(value)?;
-            }
-        },
-        goyaml::Value::List(items) => items.iter_mut().try_for_each(through_json)?,
-        goyaml::Value::Map(map) => map.values_mut().try_for_each(through_json)?,
-        _ => {}
-    }
-    Ok(())
-}
-
 fn yaml(evaluator: &mut Evaluator<'_>, given: &[Value]) -> Outcome {
     let mut value = exact(evaluator, &arguments::any(given, 0))?;
     through_json(&mut value)?;
     emit(&value, EmitStyle::V2)
+}
+
+/// What the method `YAML` of `chartutil.Values` gives: as `toYaml`, with the last line end.
+pub(crate) fn values_as_yaml(evaluator: &mut Evaluator<'_>, map: &Map) -> Outcome {
+    let mut value = exact(evaluator, &Value::Map(map.clone()))?;
+    through_json(&mut value)?;
+    Ok(goyaml::emit(&value, EmitStyle::V2).into())
 }
 
 /// A map as `toYaml` writes it; nothing when it cannot be written.
@@ -358,6 +329,9 @@ fn parse_json(input: &[u8]) -> Result<Value, std::string::String> {
 fn parse_yaml(input: &[u8]) -> Result<Option<Value>, std::string::String> {
     let document = goyaml::parse_first(input, Dialect::V2)
         .map_err(|error| format!("error converting YAML to JSON: yaml: {error}"))?;
+    if let Some(found) = document.as_ref().and_then(not_in_json) {
+        return Err(format!("error converting YAML to JSON: json: unsupported value: {found}"));
+    }
     Ok(document.as_ref().map(from_yaml))
 }
 

@@ -11,6 +11,7 @@ mod dictionaries;
 pub(crate) mod encoding;
 mod encryption;
 pub(crate) mod helm;
+mod json_to_yaml;
 mod layout;
 mod lists;
 mod lists_more;
@@ -28,7 +29,7 @@ mod toml;
 mod urls;
 mod versions;
 
-pub(crate) use encoding::{from_yaml, words_as_yaml};
+pub(crate) use encoding::{from_yaml, values_as_yaml, words_as_yaml};
 pub(crate) use strings::trim;
 
 use std::{collections::HashMap, sync::OnceLock};

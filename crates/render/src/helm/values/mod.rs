@@ -31,11 +31,11 @@ pub(super) fn parse(path: &str, text: &[u8]) -> Result<Tree, Error> {
     })?;
     match document {
         None | Some(Value::Null) => Ok(Tree::new()),
-        Some(value @ Value::Map(_)) if !is_finite(&value) => {
-            let message = "infinities and not-a-number have no form in JSON".to_owned();
-            Err(Error::Chart { path: path.to_owned(), message })
-        }
         Some(mut value @ Value::Map(_)) => {
+            if let Some(found) = not_in_json(&value) {
+                let message = format!("{found} has no form in JSON");
+                return Err(Error::Chart { path: path.to_owned(), message });
+            }
             goyaml::numbers_to_float(&mut value);
             match value {
                 Value::Map(map) => Ok(map),
@@ -46,12 +46,14 @@ pub(super) fn parse(path: &str, text: &[u8]) -> Result<Tree, Error> {
     }
 }
 
-fn is_finite(value: &Value) -> bool {
+/// The first infinity or not-a-number, as Go writes it. Helm reads YAML by way of JSON, which has none of them.
+pub(crate) fn not_in_json(value: &Value) -> Option<&'static str> {
     match value {
-        Value::Float(number) => number.is_finite(),
-        Value::List(items) => items.iter().all(is_finite),
-        Value::Map(map) => map.values().all(is_finite),
-        _ => true,
+        Value::Float(number) if number.is_nan() => Some("NaN"),
+        Value::Float(number) if number.is_infinite() => Some(if *number > 0.0 { "+Inf" } else { "-Inf" }),
+        Value::List(items) => items.iter().find_map(not_in_json),
+        Value::Map(map) => map.values().find_map(not_in_json),
+        _ => None,
     }
 }
 

@@ -3,6 +3,7 @@
 mod calls;
 mod pipelines;
 mod statements;
+mod values;
 
 use std::{collections::HashMap, rc::Rc, sync::Arc, time::Instant};
 

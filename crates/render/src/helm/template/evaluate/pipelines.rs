@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::{Evaluator, calls::not_a_function};
+use super::{Evaluator, calls::not_a_function, values};
 use crate::helm::{
     failure::Failure,
     functions::Parameter,
@@ -130,6 +130,12 @@ impl Evaluator<'_> {
             Value::Invalid => return Ok(Value::Invalid),
             Value::Nil => return Err(Failure::new(format!("nil pointer evaluating interface {{}}.{}", shown()))),
             Value::Map(map) => {
+                if let Some(parameters) = values::parameters(name).filter(|_| map.is_values()) {
+                    let words = words.get(1..).unwrap_or_default();
+                    let arguments = self.arguments(dot, &shown(), parameters, None, words, last)?;
+                    let called = values::call(self, map, name, &arguments);
+                    return called.map_err(|failure| self.in_method(failure, &shown(), node));
+                }
                 if has_arguments {
                     return Err(Failure::new(format!("{} is not a method but has arguments", shown())));
                 }
@@ -149,14 +155,8 @@ impl Evaluator<'_> {
                         last,
                     )?;
                     let object = Rc::clone(object);
-                    return object.call(name, &arguments).map_err(|failure| {
-                        self.at = node;
-                        Failure {
-                            message: format!("error calling {}: {}", shown(), failure.message),
-                            located: false,
-                            ..failure
-                        }
-                    });
+                    let called = object.call(name, &arguments);
+                    return called.map_err(|failure| self.in_method(failure, &shown(), node));
                 }
                 if let Some(value) = object.field(name) {
                     if has_arguments {
@@ -179,5 +179,11 @@ impl Evaluator<'_> {
             _ => {}
         }
         Err(Failure::new(format!("can't evaluate field {} in type {}", shown(), receiver.type_name())))
+    }
+
+    /// What a method says when it fails.
+    fn in_method(&mut self, failure: Failure, name: &str, node: At) -> Failure {
+        self.at = node;
+        Failure { message: format!("error calling {name}: {}", failure.message), located: false, ..failure }
     }
 }
