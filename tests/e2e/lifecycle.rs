@@ -58,8 +58,7 @@ fn dying_daemon() {
     run("kill", ["-STOP", &pid], "", &[]).ok();
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            std::thread::sleep(Duration::from_millis(500));
-            run("kill", ["-9", &pid], "", &[]).ok();
+            run("sh", ["-c", &format!("sleep 0.5; kill -9 {pid}")], "", &[]).ok();
         });
         cluster.up(&[]).ok();
     });
