@@ -33,6 +33,8 @@ const RESTARTS: usize = 5;
 const SETTLE: Duration = Duration::from_secs(15);
 const IDLE: Duration = Duration::from_secs(30);
 const LIMIT: Duration = Duration::from_secs(60);
+/// A pod that takes longer is explained.
+const SLOW: Duration = Duration::from_secs(2);
 
 pub(super) async fn run(binaries: &Path, rows: &mut Vec<Row>) -> Result<()> {
     let cluster = Cluster::started(binaries, "pods")?;
@@ -196,9 +198,23 @@ impl Pods {
             {
                 times.push_time(seen.at - at);
                 last = seen.at;
+                if seen.at - at > SLOW {
+                    self.explain(seen.name(), seen.at - at).await?;
+                }
             }
         }
         Ok((times, last - began))
+    }
+
+    /// Says on standard error what happened to a pod that took far too long: the table shows only that one did.
+    async fn explain(&mut self, name: &str, took: Duration) -> Result<()> {
+        let path = format!("/api/v1/namespaces/{}/events?fieldSelector=involvedObject.name={name}", load::NAMESPACE);
+        let events = self.connection.get(&path).await?;
+        eprintln!("{name} took {} ms to be Running:", took.as_millis());
+        for event in events["items"].as_array().into_iter().flatten() {
+            eprintln!("  {} {}: {}", event["firstTimestamp"], event["reason"], event["message"]);
+        }
+        Ok(())
     }
 
     async fn remove(&mut self, names: &[String]) -> Result<()> {
