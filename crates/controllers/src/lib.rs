@@ -7,6 +7,7 @@
 //! Instead of the expectations that Kubernetes' controllers keep, a write is waited for in the cache before the same
 //! key is looked at again, so no decision is made twice from an old picture.
 
+mod autoscaler;
 mod claim;
 mod context;
 mod cron_job;
@@ -60,6 +61,7 @@ pub async fn run(informers: Informers, config: Config) {
         pod_garbage::run(context.clone()),
         node_lifecycle::run(context.clone()),
         load_balancer::run(context.clone()),
-        disruption::run(context),
+        disruption::run(context.clone()),
+        autoscaler::run(context),
     );
 }

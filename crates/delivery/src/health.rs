@@ -257,7 +257,13 @@ fn ingress(object: &Value) -> Verdict {
 fn autoscaler(object: &Value) -> Verdict {
     for (kind, failing) in [("ScalingActive", "False"), ("AbleToScale", "False")] {
         let condition_of = condition(object, kind).filter(|condition| condition["status"] == failing);
-        if condition_of.is_some_and(|condition| condition["reason"] != "ScalingDisabled") {
+        // Switched off, or an autoscaler that measures nothing and keeps the replicas: nothing is broken.
+        let harmless = |condition: &Value| {
+            condition["reason"]
+                .as_str()
+                .is_some_and(|reason| ["ScalingDisabled", "MetricsNotSupported"].contains(&reason))
+        };
+        if condition_of.is_some_and(|condition| !harmless(condition)) {
             return Verdict::new(HealthStatus::Degraded, condition_message(object, kind));
         }
     }
@@ -394,6 +400,11 @@ mod tests {
     #[test]
     fn other_kinds_are_judged_by_their_status() {
         let object = |api: &str, kind: &str, spec: Value, status: Value| json!({"apiVersion": api, "kind": kind, "metadata": {}, "spec": spec, "status": status});
+        let scaler = |conditions: Value| {
+            object("autoscaling/v2", "HorizontalPodAutoscaler", json!({}), json!({ "conditions": conditions }))
+        };
+        let able = json!({"type": "AbleToScale", "status": "True"});
+        let active = |reason: &str| json!({"type": "ScalingActive", "status": "False", "reason": reason});
         for (object, status) in [
             (object("v1", "PersistentVolumeClaim", json!({}), json!({"phase": "Bound"})), "Healthy"),
             (object("v1", "PersistentVolumeClaim", json!({}), json!({"phase": "Pending"})), "Progressing"),
@@ -409,6 +420,9 @@ mod tests {
                 object("batch/v1", "Job", json!({}), json!({"conditions": [{"type": "Complete", "status": "True"}]})),
                 "Healthy",
             ),
+            (scaler(json!([])), "Progressing"),
+            (scaler(json!([able, active("MetricsNotSupported")])), "Healthy"),
+            (scaler(json!([able, active("FailedGetResourceMetric")])), "Degraded"),
         ] {
             assert_eq!(verdict(object.clone()).0, status, "{object}");
         }

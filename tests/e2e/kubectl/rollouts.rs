@@ -10,6 +10,7 @@ pub(super) const TRIALS: &[Named] = &[
     ("a_rollout_that_cannot_finish_says_so", stuck),
     ("set_changes_image_environment_and_resources", set),
     ("expose_makes_a_service_that_answers", expose),
+    ("an_autoscaler_keeps_its_bounds_and_says_that_nothing_is_measured", autoscale),
     ("rollouts_of_stateful_and_daemon_sets_are_followed", other_kinds),
 ];
 
@@ -111,8 +112,21 @@ fn expose(space: &Space<'_>) {
             .out
             .starts_with("web-")
     });
-    space.k("autoscale deployment web --min=1 --max=3").ok();
+}
+
+fn autoscale(space: &Space<'_>) {
+    space.apply(&[workload("Deployment", "web", 1, IDLE)]);
+    space.k("autoscale deployment web --min=2 --max=3 --cpu-percent=80").ok();
+    let replicas = |count: i64| space.get("deployment web")["spec"]["replicas"] == count;
+    space.wait("the lower bound is kept", 20, || replicas(2));
     assert!(space.k("get hpa").ok().out.contains("Deployment/web"));
+    space.wait("the rescaling is told", 20, || {
+        space.k("describe hpa web").ok().out.contains("New size: 2; reason: Current number of replicas below")
+    });
+    let active = r#"get hpa web -o jsonpath={.status.conditions[?(@.type=="ScalingActive")].message}"#;
+    space.wait("it says what it cannot do", 20, || space.k(active).ok().out.contains("not measured here"));
+    space.k("scale deployment web --replicas=5").ok();
+    space.wait("the upper bound is kept", 40, || replicas(3));
 }
 
 fn other_kinds(space: &Space<'_>) {

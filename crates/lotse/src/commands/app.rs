@@ -14,7 +14,7 @@ use kube::{
 use lotse_client::Key;
 use lotse_delivery::{
     CONTROL_NAMESPACE,
-    application::{Application, ApplicationStatus, RESOURCES_FINALIZER},
+    application::{Application, ApplicationStatus, RESOURCES_FINALIZER, Source},
 };
 use serde_json::{Value, json};
 
@@ -59,6 +59,18 @@ pub(super) fn short(revision: &str) -> String {
     if is_commit { revision.chars().take(7).collect() } else { revision.to_owned() }
 }
 
+/// Directory or chart, and revision, of a source, with the defaults that stand for what is left out.
+fn wanted(source: &Source) -> (&str, &str) {
+    fn or<'a>(text: &'a str, default: &'a str) -> &'a str {
+        if text.is_empty() { default } else { text }
+    }
+    let (place, newest) = match &source.chart {
+        Some(chart) => (chart.as_str(), "newest"),
+        None => (source.path.as_str(), "HEAD"),
+    };
+    (or(place, "."), or(&source.target_revision, newest))
+}
+
 async fn list(client: &Client, format: Format) -> Result<(), Failure> {
     let all: Api<Application> = Api::all(client.clone());
     let found = all.list(&ListParams::default()).await.map_err(|error| Failure::from_api("applications", &error))?;
@@ -75,12 +87,12 @@ async fn list(client: &Client, format: Format) -> Result<(), Failure> {
                     status.sync.status,
                     status.health.status,
                     short(&status.sync.revision),
-                    source.repo_url,
-                    source.path,
+                    source.repo_url.clone(),
+                    wanted(&source).0.to_owned(),
                 ]
             })
             .collect();
-        output::table(&["NAME", "NAMESPACE", "SYNC", "HEALTH", "REVISION", "REPOSITORY", "PATH"], &rows)
+        output::table(&["NAME", "NAMESPACE", "SYNC", "HEALTH", "REVISION", "REPOSITORY", "PATH/CHART"], &rows)
     })
 }
 
@@ -97,15 +109,17 @@ fn describe(application: &Application) -> String {
     let name = application.metadata.name.clone().unwrap_or_default();
     let (good, bad) = (status.health.status == "Healthy", status.health.status == "Degraded");
     let health = output::colored(&status.health.status, good, bad);
-    let (objects, commit) = (status.resources.len(), short(&status.sync.revision));
-    let _ = writeln!(text, "{name}: {}, {health} ({objects} objects, commit {commit})", status.sync.status);
+    let of_chart = if source.chart.is_some() { "version" } else { "commit" };
+    let (objects, revision) = (status.resources.len(), short(&status.sync.revision));
+    let _ = writeln!(text, "{name}: {}, {health} ({objects} objects, {of_chart} {revision})", status.sync.status);
     if !status.health.message.is_empty() {
         let _ = writeln!(text, "  {}", status.health.message);
     }
     for condition in &status.conditions {
         let _ = writeln!(text, "  {}: {}", condition.kind, condition.message);
     }
-    let _ = writeln!(text, "source     {} {} ({})", source.repo_url, source.path, source.target_revision);
+    let (place, revision) = wanted(&source);
+    let _ = writeln!(text, "source     {} {place} ({revision})", source.repo_url);
     let _ = writeln!(text, "revision   {}", status.sync.revision);
     let _ = writeln!(text, "namespace  {}", application.spec.destination.namespace);
     if let Some(state) = &status.operation_state {
@@ -260,7 +274,7 @@ async fn history(client: &Client, arguments: &AppName) -> Result<(), Failure> {
             .iter()
             .map(|entry| {
                 let date = entry.deployed_at.map(|at| at.to_string()).unwrap_or_default();
-                vec![entry.id.to_string(), date, short(&entry.revision), entry.source.target_revision.clone()]
+                vec![entry.id.to_string(), date, short(&entry.revision), wanted(&entry.source).1.to_owned()]
             })
             .collect();
         output::table(&["ID", "DATE", "REVISION", "TARGET"], &rows)
@@ -340,4 +354,19 @@ pub(crate) async fn create_for_repo(client: &Client, repo: &str, source: &Source
     }
     create(client, CONTROL_NAMESPACE, &name, &repo, source, true).await?;
     Ok(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_source_leaves_out_is_shown_by_its_default() {
+        let directory = Source { path: "deploy".into(), ..Source::default() };
+        assert_eq!(wanted(&directory), ("deploy", "HEAD"));
+        assert_eq!(wanted(&Source { target_revision: "v1".into(), ..Source::default() }), (".", "v1"));
+        let chart = Source { chart: Some("redis".into()), ..Source::default() };
+        assert_eq!(wanted(&chart), ("redis", "newest"));
+        assert_eq!(wanted(&Source { target_revision: "1.*".into(), ..chart.clone() }), ("redis", "1.*"));
+    }
 }
