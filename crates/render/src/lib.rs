@@ -8,6 +8,7 @@ mod error;
 pub mod goyaml;
 pub mod helm;
 pub mod kustomize;
+mod strconv;
 mod tree;
 pub mod yaml;
 

@@ -4,10 +4,10 @@ use std::cmp::Ordering;
 
 use super::{
     Value,
-    number::{format_float_g, format_float_json, parse_go_float, parse_go_int, parse_go_uint},
     scalar::{Context, Style, Text, is_break, is_printable},
     value::Bytes,
 };
+use crate::strconv;
 
 /// Which of the writers to follow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -367,7 +367,7 @@ impl Emitter {
 }
 
 fn float(value: f64) -> String {
-    match format_float_g(value).as_str() {
+    match strconv::shortest_float(value).as_str() {
         "+Inf" => ".inf".to_owned(),
         "-Inf" => "-.inf".to_owned(),
         "NaN" => ".nan".to_owned(),
@@ -377,11 +377,11 @@ fn float(value: f64) -> String {
 
 /// JSON has only one kind of number; read back, whole ones are integers.
 fn float_through_json(value: f64) -> String {
-    let Some(text) = format_float_json(value) else { return float(value) };
-    if parse_go_int(&text).is_some() || parse_go_uint(&text).is_some() {
+    let Some(text) = strconv::json_float(value) else { return float(value) };
+    if strconv::parse_int(&text, 0).is_some() || strconv::parse_uint(&text, 0).is_some() {
         return text;
     }
-    parse_go_float(&text).map_or(text, format_float_g)
+    strconv::parse_float(&text).map_or(text, strconv::shortest_float)
 }
 
 fn is_continuation(byte: u8) -> bool {

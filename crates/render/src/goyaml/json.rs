@@ -2,7 +2,8 @@
 
 use serde_json::Number;
 
-use super::{Error, MAX_VALUES, Map, TOO_MANY_VALUES, Value, number::format_float_json, value::Bytes};
+use super::{Error, MAX_VALUES, Map, TOO_MANY_VALUES, Value, value::Bytes};
+use crate::strconv;
 
 /// Reads JSON as Go reads it into `interface{}`: every number is a float.
 pub fn from_json(text: &[u8]) -> Result<Value, Error> {
@@ -105,7 +106,7 @@ fn write(value: &Value, escape_html: bool, sorted: bool, out: &mut Vec<u8>) -> R
         Value::Bool(value) => out.extend_from_slice(if *value { b"true" } else { b"false" }),
         Value::Int(value) => out.extend_from_slice(value.to_string().as_bytes()),
         Value::Uint(value) => out.extend_from_slice(value.to_string().as_bytes()),
-        Value::Float(value) => match format_float_json(*value) {
+        Value::Float(value) => match strconv::json_float(*value) {
             Some(text) => out.extend_from_slice(text.as_bytes()),
             None => return Err(Error::new(0, 0, "infinities and not-a-number have no JSON form")),
         },

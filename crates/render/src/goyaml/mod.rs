@@ -9,7 +9,6 @@
 mod emit;
 mod json;
 mod node;
-mod number;
 mod parse;
 mod resolve;
 mod scalar;
@@ -19,7 +18,6 @@ mod value;
 pub use emit::{EmitStyle, emit, emit_onto, natural_order};
 pub use json::{from_json, from_json_value, numbers_to_float, to_json, to_json_in_order, to_json_value};
 pub use node::{Node, Scalar, ScalarStyle, Tag};
-pub use number::{format_float_g, format_float_json, parse_go_float, parse_go_int, parse_go_uint};
 pub use parse::{parse_documents, parse_first, parse_first_node, parse_nodes};
 pub use resolve::{is_string, resolve_scalar, to_value};
 pub use scalar::style_of;

@@ -2,12 +2,8 @@
 
 use base64::Engine as _;
 
-use super::{
-    Dialect, Error, Map, Node, Scalar, ScalarStyle, Tag, Value,
-    number::{format_float_g, parse_go_float, parse_go_int, parse_go_uint},
-    timestamp,
-    value::Bytes,
-};
+use super::{Dialect, Error, Map, Node, Scalar, ScalarStyle, Tag, Value, timestamp, value::Bytes};
+use crate::strconv;
 
 /// The tag and value of an unquoted word.
 pub fn resolve_scalar(text: &str, dialect: Dialect) -> (Tag, Value) {
@@ -24,7 +20,7 @@ pub(super) fn resolve_special(text: &str, dialect: Dialect) -> Option<(Tag, Valu
         b'.' => match text {
             ".inf" | ".Inf" | ".INF" => Some((Tag::Float, Value::Float(f64::INFINITY))),
             ".nan" | ".NaN" | ".NAN" => Some((Tag::Float, Value::Float(f64::NAN))),
-            _ => parse_go_float(text).map(|value| (Tag::Float, Value::Float(value))),
+            _ => strconv::parse_float(text).map(|value| (Tag::Float, Value::Float(value))),
         },
         b'+' | b'-' | b'0'..=b'9' => number(text, dialect),
         _ => None,
@@ -65,14 +61,14 @@ fn number(text: &str, dialect: Dialect) -> Option<(Tag, Value)> {
     } else {
         text
     };
-    if let Some(value) = parse_go_int(plain) {
+    if let Some(value) = strconv::parse_int(plain, 0) {
         return Some((Tag::Int, Value::Int(value)));
     }
-    if let Some(value) = parse_go_uint(plain) {
+    if let Some(value) = strconv::parse_uint(plain, 0) {
         return Some((Tag::Int, Value::Uint(value)));
     }
     if is_decimal(plain)
-        && let Some(value) = parse_go_float(plain)
+        && let Some(value) = strconv::parse_float(plain)
     {
         return Some((Tag::Float, Value::Float(value)));
     }
@@ -147,7 +143,7 @@ pub(super) fn key_text(key: &Scalar, dialect: Dialect) -> Result<Bytes, Error> {
         Value::Bool(value) => Bytes::from(if value { b"true".as_slice() } else { b"false" }),
         Value::Int(value) => Bytes::from(value.to_string().into_bytes()),
         // go-yaml gives uint64 for these, which sigs.k8s.io/yaml does not take as a key; so for null.
-        Value::Float(value) => Bytes::from(format_float_g(f64::from(value as f32)).into_bytes()),
+        Value::Float(value) => Bytes::from(strconv::shortest_float(f64::from(value as f32)).into_bytes()),
         Value::Null => return Err(Error::new(0, 0, "a mapping key is null")),
         _ => return Err(Error::new(0, 0, format!("mapping key {:?} is no string", key.value))),
     })

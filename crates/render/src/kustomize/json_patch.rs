@@ -3,7 +3,10 @@
 //! A `replace` of a key that is missing adds it; negative indices count from the end; the part of a pointer before its first
 //! slash is ignored; all numbers are floating point.
 
-use crate::goyaml::{self, Bytes, Dialect, Map, Node, Scalar, ScalarStyle, Tag, Value};
+use crate::{
+    goyaml::{self, Bytes, Dialect, Map, Node, Scalar, ScalarStyle, Tag, Value},
+    strconv,
+};
 
 /// One operation.
 #[derive(Clone, Debug)]
@@ -182,7 +185,7 @@ pub(super) fn from_value(value: &Value) -> Result<Node, String> {
         Value::Int(value) => plain(value.to_string(), Tag::Int),
         Value::Uint(value) => plain(value.to_string(), Tag::Int),
         Value::Float(value) => {
-            let text = goyaml::format_float_g(*value);
+            let text = strconv::shortest_float(*value);
             let tag = goyaml::resolve_scalar(&text, Dialect::V3).0;
             plain(text, tag)
         }

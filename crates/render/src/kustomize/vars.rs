@@ -8,7 +8,10 @@ use super::{
     replacements::{look_up, split_field_path},
     resource::{Gvk, Id, Resource},
 };
-use crate::goyaml::{self, Node, Scalar, Tag};
+use crate::{
+    goyaml::{Node, Scalar, Tag},
+    strconv,
+};
 
 /// What a variable stands for.
 struct Meaning {
@@ -91,8 +94,8 @@ fn meaning(resources: &[Resource], var: &Var) -> Result<Option<Meaning>, String>
             (plain(number.to_string(), Tag::Int), number.to_string())
         }
         Tag::Float => {
-            let number = goyaml::parse_go_float(text).ok_or_else(|| refuse("is no number"))?;
-            (plain(number.to_string(), Tag::Float), goyaml::format_float_g(number))
+            let number = strconv::parse_float(text).ok_or_else(|| refuse("is no number"))?;
+            (plain(number.to_string(), Tag::Float), strconv::shortest_float(number))
         }
         Tag::Bool => {
             let text = text.to_ascii_lowercase();

@@ -1,7 +1,10 @@
 //! Prints numbers.
 
 use super::printer::Printer;
-use crate::helm::{failure::Failure, strconv, value::Value};
+use crate::{
+    helm::{failure::Failure, quote, value::Value},
+    strconv,
+};
 
 // === impl Printer ===
 
@@ -27,7 +30,7 @@ impl Printer {
             'c' => self.pad(rune(number, negative).to_string().as_bytes()),
             'q' => {
                 let character = rune(number, negative).to_string();
-                let quoted = strconv::quote_with(character.as_bytes(), '\'', self.flags.plus);
+                let quoted = quote::quote_with(character.as_bytes(), '\'', self.flags.plus);
                 self.pad(&quoted);
             }
             'U' => self.unicode(number, negative),
@@ -91,7 +94,7 @@ impl Printer {
         let mut text = format!("U+{}{digits}", "0".repeat(precision.saturating_sub(digits.len())));
         if self.flags.sharp
             && let Some(character) = u32::try_from(number).ok().and_then(char::from_u32)
-            && strconv::is_printable(character)
+            && quote::is_printable(character)
         {
             text.push_str(&format!(" '{character}'"));
         }

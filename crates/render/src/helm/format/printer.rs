@@ -2,7 +2,7 @@
 
 use crate::helm::{
     failure::Failure,
-    strconv,
+    quote,
     template::decode,
     value::{Kind, MAX_VALUE_DEPTH, Text, Value},
 };
@@ -308,7 +308,7 @@ impl Printer {
         let content = self.truncated(content);
         let raw = self.flags.sharp && can_backquote(content);
         let quoted =
-            if raw { [b"`", content, b"`"].concat() } else { strconv::quote_with(content, '"', self.flags.plus) };
+            if raw { [b"`", content, b"`"].concat() } else { quote::quote_with(content, '"', self.flags.plus) };
         self.pad(&quoted);
     }
 

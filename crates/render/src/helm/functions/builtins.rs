@@ -7,7 +7,7 @@ use super::{
 };
 use crate::helm::{
     failure::Failure,
-    format, strconv,
+    format, quote,
     template::evaluate::Evaluator,
     value::{Kind, Value},
 };
@@ -146,7 +146,7 @@ fn javascript(input: &[u8]) -> Vec<u8> {
             '&' => out.extend_from_slice(b"\\u0026"),
             '=' => out.extend_from_slice(b"\\u003D"),
             control if control < ' ' => out.extend_from_slice(format!("\\u{:04X}", u32::from(control)).as_bytes()),
-            character if character.is_ascii() || strconv::is_printable(character) => out.extend_from_slice(raw),
+            character if character.is_ascii() || quote::is_printable(character) => out.extend_from_slice(raw),
             other => out.extend_from_slice(format!("\\u{:04X}", u32::from(other)).as_bytes()),
         }
     }

@@ -8,7 +8,10 @@ use super::{
     arguments, fixed, layout,
     numbers::to_int64,
 };
-use crate::helm::{failure::Failure, strconv, template::evaluate::Evaluator, value::Value};
+use crate::{
+    helm::{failure::Failure, template::evaluate::Evaluator, value::Value},
+    strconv,
+};
 
 /// A moment, seen from a zone.
 #[derive(Clone, Debug, PartialEq, Eq)]

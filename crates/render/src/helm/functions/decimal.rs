@@ -1,6 +1,6 @@
 //! Exact decimal arithmetic for `addf`, `mulf` and relatives.
 
-use crate::helm::strconv;
+use crate::strconv;
 
 /// `digits * 10^exponent`
 #[derive(Clone, Copy, Debug)]

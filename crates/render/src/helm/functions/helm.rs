@@ -11,7 +11,7 @@ use super::{
 };
 use crate::helm::{
     failure::Failure,
-    strconv::quoted,
+    quote::quoted,
     template::{evaluate::Evaluator, node::Template, parser, set::Set},
     value::{Entries, Text, Value},
 };

@@ -1,9 +1,6 @@
 //! What becomes of values between JSON and YAML: Helm writes YAML by reading its own JSON as YAML.
 
-use crate::{
-    goyaml,
-    helm::{failure::Failure, strconv},
-};
+use crate::{goyaml, helm::failure::Failure, strconv};
 
 /// How long a key may be between its quotes, for go-yaml to find it.
 const MAX_KEY: usize = 1022;
@@ -75,7 +72,7 @@ pub(super) fn through_json(value: &mut goyaml::Value) -> Result<(), Failure> {
     match value {
         goyaml::Value::Float(number) if !number.is_finite() => return Err(Failure::new("json: unsupported value")),
         goyaml::Value::Float(number) if number.fract() == 0.0 && number.abs() < 1e21 => {
-            let written = strconv::json_float(*number);
+            let written = strconv::json_float(*number).unwrap_or_default();
             if let Ok(whole) = written.parse::<i64>() {
                 *value = goyaml::Value::Int(whole);
             } else if let Ok(whole) = written.parse::<u64>() {

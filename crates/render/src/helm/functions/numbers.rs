@@ -7,13 +7,15 @@ use super::{
     decimal::Decimal,
     fixed, variadic,
 };
-use crate::helm::{
-    failure::Failure,
-    format,
-    held::ELEMENT_BYTES,
+use crate::{
+    helm::{
+        failure::Failure,
+        format,
+        held::ELEMENT_BYTES,
+        template::evaluate::Evaluator,
+        value::{Element, Value},
+    },
     strconv,
-    template::evaluate::Evaluator,
-    value::{Element, Value},
 };
 
 pub(super) const FUNCTIONS: &[Function] = &[

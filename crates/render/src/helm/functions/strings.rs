@@ -9,7 +9,7 @@ use crate::helm::{
     failure::Failure,
     format,
     held::ELEMENT_BYTES,
-    strconv,
+    quote,
     template::{evaluate::Evaluator, find},
     value::{Element, Entries, Map, Value, text},
 };
@@ -50,7 +50,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
     variadic("quote", &[], Any, |evaluator, given| {
         let mut parts = Vec::new();
         for value in given.iter().filter(|value| !value.is_nil()) {
-            parts.push(strconv::quote(&format::string_of(value, evaluator.limits.text)?));
+            parts.push(quote::quote(&format::string_of(value, evaluator.limits.text)?));
         }
         Ok(parts.join(&b' ').into())
     }),

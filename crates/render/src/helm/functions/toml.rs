@@ -4,10 +4,8 @@ use std::{fmt::Write as _, rc::Rc};
 
 use crate::{
     goyaml,
-    helm::{
-        strconv,
-        value::{Text, Value, text},
-    },
+    helm::value::{Text, Value, text},
+    strconv,
 };
 
 /// How the error ends that says so.

@@ -6,8 +6,8 @@ use super::{Function, Parameter, Parameter::String, arguments, fixed};
 use crate::helm::{
     failure::Failure,
     object::{Object, Signature},
+    quote::quoted,
     semver::{Constraints, Version},
-    strconv::quoted,
     value::{Kind, Text, Value, text},
 };
 

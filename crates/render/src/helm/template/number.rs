@@ -1,9 +1,9 @@
 //! Number literals: one literal may be an integer, an unsigned integer and a float at once.
 
 use super::unquote::unquote_rune;
-use crate::helm::{
+use crate::{
+    helm::value::{Text, Value},
     strconv,
-    value::{Text, Value},
 };
 
 /// A literal, with every reading that it allows.

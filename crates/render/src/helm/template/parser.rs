@@ -8,7 +8,7 @@ use super::{
     number::number,
     unquote::unquote,
 };
-use crate::helm::{functions, strconv::quoted, value::Text};
+use crate::helm::{functions, quote::quoted, value::Text};
 
 /// A template that is not valid.
 #[derive(Clone, Debug)]

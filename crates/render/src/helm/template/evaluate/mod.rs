@@ -16,7 +16,7 @@ use crate::helm::{
     failure::Failure,
     functions::random::Random,
     held,
-    strconv::quoted,
+    quote::quoted,
     value::{Map, Text, Value},
 };
 

@@ -6,7 +6,7 @@ use super::Evaluator;
 use crate::helm::{
     failure::Failure,
     format,
-    strconv::quoted,
+    quote::quoted,
     template::node::{At, Branch, Node},
     value::{Kind, Text, Value},
 };

@@ -1,4 +1,4 @@
-//! Go's `strconv`: numbers from and to text, quoting.
+//! Numbers from and to text as Go's `strconv` and `encoding/json` have them: what YAML, Kustomize and Helm read and print.
 
 /// `strconv.ParseInt(text, base, 64)`; base 0 reads prefixes and underscores.
 pub(crate) fn parse_int(text: &str, base: u32) -> Option<i64> {
@@ -17,12 +17,11 @@ pub(crate) fn parse_uint(text: &str, base: u32) -> Option<u64> {
     let mut digits = text;
     let mut underscores = false;
     if base == 0 {
-        let lower = text.to_ascii_lowercase();
-        (base_found, digits) = match lower.get(..2) {
-            Some("0x") => (16, text.get(2..)?),
-            Some("0b") => (2, text.get(2..)?),
-            Some("0o") => (8, text.get(2..)?),
-            _ if text.len() > 1 && text.starts_with('0') => (8, text.get(1..)?),
+        (base_found, digits) = match text.as_bytes() {
+            [b'0', b'x' | b'X', ..] => (16, text.get(2..)?),
+            [b'0', b'b' | b'B', ..] => (2, text.get(2..)?),
+            [b'0', b'o' | b'O', ..] => (8, text.get(2..)?),
+            [b'0', _, ..] => (8, text.get(1..)?),
             _ => (10, text),
         };
         underscores = digits.contains('_');
@@ -225,86 +224,84 @@ fn positional(number: &Decimal) -> String {
     out
 }
 
-/// How `encoding/json` writes a number.
-pub(crate) fn json_float(value: f64) -> String {
+/// `strconv.FormatFloat(value, 'g', -1, 64)`
+pub(crate) fn shortest_float(value: f64) -> String {
+    format_float(value, b'g', None)
+}
+
+/// How `encoding/json` writes a number; infinities and not-a-number have no form there.
+pub(crate) fn json_float(value: f64) -> Option<String> {
+    if !value.is_finite() {
+        return None;
+    }
     let absolute = value.abs();
     if absolute != 0.0 && !(1e-6..1e21).contains(&absolute) {
         // Go drops the zero of exponents such as e-09.
         let text = format_float(value, b'e', None);
-        return match text.split_once("e-0") {
+        return Some(match text.split_once("e-0") {
             Some((mantissa, digit)) => format!("{mantissa}e-{digit}"),
             None => text,
-        };
+        });
     }
-    format_float(value, b'f', None)
+    Some(format_float(value, b'f', None))
 }
 
-/// Whether Go prints the character as it is inside quotes.
-pub(crate) fn is_printable(character: char) -> bool {
-    match character {
-        ' ' => true,
-        character if character.is_ascii() => character.is_ascii_graphic(),
-        '\u{ad}' | '\u{feff}' => false,
-        character if character.is_control() || character.is_whitespace() => false,
-        '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{fff0}'..='\u{fffb}' => false,
-        '\u{e000}'..='\u{f8ff}' | '\u{f0000}'..='\u{10ffff}' => false,
-        '\u{e0001}'..='\u{e007f}' => false,
-        character => !matches!(u32::from(character) & 0xffff, 0xfffe | 0xffff),
-    }
-}
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
 
-/// `strconv.Quote` and relatives: `quote` is `"` or `'`, `ascii` escapes everything else.
-pub(crate) fn quote_with(input: &[u8], quote: char, ascii: bool) -> Vec<u8> {
-    let mut out = Vec::with_capacity(input.len() + 2);
-    let mut buffer = [0; 4];
-    out.extend_from_slice(quote.encode_utf8(&mut buffer).as_bytes());
-    let mut rest = input;
-    while let Some((character, length)) = super::template::decode(rest) {
-        if length == 1 && character == char::REPLACEMENT_CHARACTER {
-            out.extend_from_slice(format!("\\x{:02x}", rest.first().copied().unwrap_or_default()).as_bytes());
-        } else {
-            push_escaped(&mut out, character, quote, ascii);
+    #[test]
+    fn numbers_print_as_go_prints_them() {
+        for (value, general, json) in [
+            (1e6, "1e+06", "1000000"),
+            (100000.0, "100000", "100000"),
+            (1234567.5, "1.2345675e+06", "1234567.5"),
+            (0.0001, "0.0001", "0.0001"),
+            (0.00001, "1e-05", "0.00001"),
+            (1e-7, "1e-07", "1e-7"),
+            (1e21, "1e+21", "1e+21"),
+            (-2.5, "-2.5", "-2.5"),
+            (0.0, "0", "0"),
+            (3.0, "3", "3"),
+        ] {
+            assert_eq!(shortest_float(value), general);
+            assert_eq!(json_float(value).unwrap(), json);
         }
-        rest = rest.get(length..).unwrap_or_default();
+        assert_eq!(json_float(f64::NAN), None);
     }
-    out.extend_from_slice(quote.encode_utf8(&mut buffer).as_bytes());
-    out
-}
 
-fn push_escaped(out: &mut Vec<u8>, character: char, quote: char, ascii: bool) {
-    let mut buffer = [0; 4];
-    if character == quote || character == '\\' {
-        out.push(b'\\');
-        out.extend_from_slice(character.encode_utf8(&mut buffer).as_bytes());
-        return;
+    #[test]
+    fn numbers_are_read_as_go_reads_them() {
+        for (text, float) in [
+            (".5", Some(0.5)),
+            (".1_0", Some(0.1)),
+            ("1_0.5_5e1_0", Some(10.55e10)),
+            ("0x1p-2", Some(0.25)),
+            ("+Inf", Some(f64::INFINITY)),
+            ("._1", None),
+            (".1__0", None),
+            ("1_", None),
+            ("_1", None),
+            ("1e400", None),
+            (".", None),
+            ("", None),
+        ] {
+            assert_eq!(parse_float(text), float, "{text}");
+        }
+        for (text, integer) in [
+            ("0x1_0", Some(16)),
+            ("0b11", Some(3)),
+            ("0o17", Some(15)),
+            ("017", Some(15)),
+            ("-9223372036854775808", Some(i64::MIN)),
+            ("9223372036854775808", None),
+            ("08", None),
+            ("1__0", None),
+            ("0x", None),
+            ("-", None),
+        ] {
+            assert_eq!(parse_int(text, 0), integer, "{text}");
+        }
     }
-    if is_printable(character) && (!ascii || character.is_ascii()) {
-        out.extend_from_slice(character.encode_utf8(&mut buffer).as_bytes());
-        return;
-    }
-    let escape = match character {
-        '\u{7}' => "\\a".to_owned(),
-        '\u{8}' => "\\b".to_owned(),
-        '\u{c}' => "\\f".to_owned(),
-        '\n' => "\\n".to_owned(),
-        '\r' => "\\r".to_owned(),
-        '\t' => "\\t".to_owned(),
-        '\u{b}' => "\\v".to_owned(),
-        other => match u32::from(other) {
-            code @ (0..0x20 | 0x7f) => format!("\\x{code:02x}"),
-            code @ 0..0x10000 => format!("\\u{code:04x}"),
-            code => format!("\\U{code:08x}"),
-        },
-    };
-    out.extend_from_slice(escape.as_bytes());
-}
-
-/// `strconv.Quote`
-pub(crate) fn quote(input: &[u8]) -> Vec<u8> {
-    quote_with(input, '"', false)
-}
-
-/// [`quote`] for messages.
-pub(crate) fn quoted(input: &[u8]) -> String {
-    String::from_utf8_lossy(&quote(input)).into_owned()
 }
