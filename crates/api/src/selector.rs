@@ -198,7 +198,7 @@ impl Selection {
             return true;
         }
         let Ok(mut object) = serde_json::from_slice::<Value>(bytes) else { return false };
-        resource.kind.from_stored(&mut object);
+        let _ = resource.kind.from_stored(&mut object);
         self.fields.iter().all(|requirement| {
             let actual = match object.pointer(&requirement.pointer) {
                 Some(Value::String(text)) => Cow::Borrowed(text.as_str()),

@@ -152,6 +152,9 @@ pub enum Error {
     /// A part that the request needs is not running.
     #[error("{0}")]
     Unavailable(String),
+    /// The object is kept in a version that only a webhook could translate.
+    #[error(transparent)]
+    Unconverted(lotse_kinds::NoConversion),
     /// A failure of the server; the source is logged, the step is told.
     #[error("Internal error occurred: {step}")]
     Internal {
@@ -211,7 +214,7 @@ impl Error {
                 (StatusCode::TOO_MANY_REQUESTS, "TooManyRequests")
             }
             Self::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable"),
-            Self::Internal { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "InternalError"),
+            Self::Internal { .. } | Self::Unconverted(_) => (StatusCode::INTERNAL_SERVER_ERROR, "InternalError"),
         }
     }
 

@@ -35,8 +35,9 @@ pub struct Kind {
     pub endpoints: Vec<Cow<'static, str>>,
     /// Stored, or answered on the spot (reviews).
     pub storage: Storage,
-    /// Where objects of this version are kept in the shape of another version (or another group); absent for the stored version
-    /// itself. Use [`Kind::to_stored`] and [`Kind::from_stored`].
+    /// In which shape objects of this version are kept, where that may be another one: of another group, or of another version of a
+    /// custom kind. Custom kinds of several versions have it for the stored version, too: objects that were written while another
+    /// one was stored are still kept in that. Use [`Kind::to_stored`] and [`Kind::from_stored`].
     pub stored_as: Option<StoredAs>,
     /// All columns of `kubectl get` in order, name and age included; nothing is added to them.
     pub columns: Vec<Column>,
@@ -87,7 +88,30 @@ pub struct StoredAs {
     pub to_stored: Option<fn(&mut Value)>,
     /// Makes this version's shape of a stored object.
     pub from_stored: Option<fn(&mut Value)>,
+    /// Only a webhook knows how versions become each other (`spec.conversion` of a CustomResourceDefinition); it is not called.
+    pub webhook: bool,
 }
+
+/// An object cannot be had in another version than its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NoConversion {
+    /// `example.com/v1, Kind=Gadget`, which was asked for or sent.
+    pub wanted: String,
+    /// `example.com/v1beta1`, in which it can be had.
+    pub instead: String,
+}
+
+impl fmt::Display for NoConversion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "conversion webhook for {} failed: conversion webhooks are not called here, ask for {} instead",
+            self.wanted, self.instead
+        )
+    }
+}
+
+impl std::error::Error for NoConversion {}
 
 /// A table column (`kubectl get`).
 #[derive(Clone)]
@@ -175,19 +199,44 @@ impl Kind {
     }
 
     /// Converts an object of this version to the shape in which it is stored.
-    pub fn to_stored(&self, object: &mut Value) {
+    ///
+    /// # Errors
+    /// Only a webhook could do it.
+    pub fn to_stored(&self, object: &mut Value) -> Result<(), NoConversion> {
         if let Some(stored) = &self.stored_as {
+            let kept = api_version(&stored.group, &stored.version);
+            if stored.webhook && kept != self.api_version() {
+                return Err(self.no_conversion(kept));
+            }
             stored.to_stored.iter().for_each(|convert| convert(object));
-            set_type(object, api_version(&stored.group, &stored.version), &stored.kind);
+            set_type(object, kept, &stored.kind);
         }
+        Ok(())
     }
 
     /// Converts a stored object to the shape of this version.
-    pub fn from_stored(&self, object: &mut Value) {
+    ///
+    /// # Errors
+    /// Only a webhook could do it.
+    pub fn from_stored(&self, object: &mut Value) -> Result<(), NoConversion> {
         if let Some(stored) = &self.stored_as {
+            let kept = object.get("apiVersion").and_then(Value::as_str).unwrap_or_default();
+            if stored.webhook && kept != self.api_version() {
+                return Err(self.no_conversion(kept.to_owned()));
+            }
             stored.from_stored.iter().for_each(|convert| convert(object));
             set_type(object, self.api_version(), &self.kind);
         }
+        Ok(())
+    }
+
+    /// Whether an object that is kept under this `apiVersion` is in the shape of this version already.
+    pub fn is_kept_as(&self, kept: &str) -> bool {
+        self.stored_as.as_ref().is_none_or(|stored| stored.from_stored.is_none() && kept == self.api_version())
+    }
+
+    fn no_conversion(&self, instead: String) -> NoConversion {
+        NoConversion { wanted: format!("{}, Kind={}", self.api_version(), self.kind), instead }
     }
 }
 

@@ -18,7 +18,7 @@ mod rows;
 pub use age::human_duration;
 pub use crd::{bundled_crds, from_crd};
 pub use kind::{
-    Cell, Column, ColumnType, DefaultHook, Hooks, Kind, PrepareHook, ScalePaths, Storage, StoredAs, Strategy,
-    ValidateHook,
+    Cell, Column, ColumnType, DefaultHook, Hooks, Kind, NoConversion, PrepareHook, ScalePaths, Storage, StoredAs,
+    Strategy, ValidateHook,
 };
 pub use rows::builtin;

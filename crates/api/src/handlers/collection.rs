@@ -11,7 +11,7 @@ use lotse_store::{Entry, ListOptions, Revision};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{Call, view, view_value, write::store_error};
+use super::{Call, view, view_metadata, view_value, write::store_error};
 use crate::{
     negotiate::Shape,
     selector::Selection,
@@ -185,7 +185,8 @@ pub(super) fn list(server: &Arc<Server>, call: &Call) -> Result<Response> {
             accept.value(StatusCode::OK, &table::table(&resource.kind, values(page)?, metadata, include, true))
         }
         Shape::Metadata => {
-            let items: Vec<Value> = values(page)?.into_iter().map(table::metadata_only).collect();
+            let values = page.entries.iter().map(|entry| view_metadata(resource, &entry.value));
+            let items: Vec<Value> = values.map(|value| value.map(table::metadata_only)).collect::<Result<_>>()?;
             let list = json!({
                 "kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": metadata, "items": items,
             });

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    Call, collection, metadata, view, view_value,
+    Call, collection, metadata, view_metadata,
     write::{put, remove, store_error},
 };
 use crate::{
@@ -206,7 +206,7 @@ pub(super) async fn delete(server: &Arc<Server>, call: &mut Call) -> Result<Resp
             accept.value(StatusCode::OK, &status)
         }
         Deleted::Going(mut object) => {
-            resource.kind.from_stored(&mut object);
+            let _ = resource.kind.from_stored(&mut object);
             accept.value(StatusCode::OK, &object)
         }
     }
@@ -221,7 +221,7 @@ pub(super) async fn delete_collection(server: &Arc<Server>, call: &mut Call) -> 
     let resource = call.resource.clone();
     let mut items = Vec::with_capacity(page.entries.len());
     for entry in &page.entries {
-        let object = view_value(&resource, &view(&resource, &entry.value)?)?;
+        let object = view_metadata(&resource, &entry.value)?;
         let name = meta(&object, "name");
         crate::admission::admit_delete(&resource, name)?;
         match delete_one(server, &resource, meta(&object, "namespace"), name, &options).await {
@@ -231,7 +231,7 @@ pub(super) async fn delete_collection(server: &Arc<Server>, call: &mut Call) -> 
         }
     }
     for item in &mut items {
-        resource.kind.from_stored(item);
+        let _ = resource.kind.from_stored(item);
     }
     let list = json!({
         "kind": resource.kind.list_kind, "apiVersion": resource.api_version,

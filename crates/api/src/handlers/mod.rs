@@ -9,11 +9,15 @@ mod scale;
 mod watch;
 mod write;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    borrow::Cow,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use axum::{body::Body, response::Response};
 use http::{HeaderValue, StatusCode, header};
 use lotse_kinds::Storage;
+use serde::Deserialize;
 use serde_json::Value;
 
 pub(crate) use self::{
@@ -156,7 +160,15 @@ pub(crate) fn with_warnings(mut response: Response, warnings: &[String]) -> Resp
 
 /// Stored bytes as the requested version shows them.
 pub(crate) fn view(resource: &Resource, bytes: &bytes::Bytes) -> Result<bytes::Bytes> {
-    if resource.kind.stored_as.is_none() {
+    #[derive(Deserialize)]
+    struct Typed<'a> {
+        #[serde(rename = "apiVersion", borrow)]
+        api_version: Cow<'a, str>,
+    }
+
+    if resource.kind.stored_as.is_none()
+        || serde_json::from_slice::<Typed<'_>>(bytes).is_ok_and(|typed| resource.kind.is_kept_as(&typed.api_version))
+    {
         return Ok(bytes.clone());
     }
     let object = view_value(resource, bytes)?;
@@ -166,6 +178,13 @@ pub(crate) fn view(resource: &Resource, bytes: &bytes::Bytes) -> Result<bytes::B
 /// Stored bytes as a value of the requested version.
 pub(crate) fn view_value(resource: &Resource, bytes: &[u8]) -> Result<Value> {
     let mut object = crate::object::parse(bytes)?;
-    resource.kind.from_stored(&mut object);
+    resource.kind.from_stored(&mut object).map_err(Error::Unconverted)?;
+    Ok(object)
+}
+
+/// [`view_value`] where only metadata matters: what cannot be converted is taken as it is stored.
+pub(crate) fn view_metadata(resource: &Resource, bytes: &[u8]) -> Result<Value> {
+    let mut object = crate::object::parse(bytes)?;
+    let _ = resource.kind.from_stored(&mut object);
     Ok(object)
 }

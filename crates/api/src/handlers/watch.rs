@@ -11,7 +11,7 @@ use ring::rand::SecureRandom;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::{Call, collection, view, view_value, write::store_error};
+use super::{Call, collection, view, view_metadata, view_value, write::store_error};
 use crate::{
     negotiate::{Accept, Shape},
     registry::Resource,
@@ -256,7 +256,11 @@ impl Lines {
             }
             return;
         }
-        let object = match view_value(&self.resource, bytes) {
+        let viewed = match self.accept.shape {
+            Shape::Metadata => view_metadata(&self.resource, bytes),
+            _ => view_value(&self.resource, bytes),
+        };
+        let object = match viewed {
             Ok(object) if self.accept.shape == Shape::Metadata => table::metadata_only(object),
             Ok(object) => {
                 let metadata = json!({"resourceVersion": crate::object::meta(&object, "resourceVersion")});

@@ -253,7 +253,7 @@ impl Write {
             }
             return Ok(Written { bytes: serialise(&object)?, created: true });
         }
-        kind.to_stored(&mut object);
+        kind.to_stored(&mut object).map_err(Error::Unconverted)?;
         for attempt in 0..ATTEMPTS {
             if generate && attempt > 0 {
                 let name = object::generate_name(meta(&object, "generateName"));
@@ -310,7 +310,7 @@ impl Write {
                 return Ok(Written { bytes: serialise(&new)?, created: false });
             }
             let gone = deletion::finished(&self.resource, &new);
-            kind.to_stored(&mut new);
+            kind.to_stored(&mut new).map_err(Error::Unconverted)?;
             let expect = Expect::Revision(entry.revision);
             let outcome = if gone {
                 remove(server, key.clone(), expect, &new).await

@@ -7,5 +7,6 @@ mod kubectl;
 mod living;
 mod rights;
 mod support;
+mod versions;
 mod watching;
 mod writing;

@@ -55,12 +55,13 @@ fn version_kind(spec: &Value, names: &Value, stored: &str, index: usize, version
         scale: version.path(&["subresources", "scale"]).and_then(scale_paths),
         endpoints: Vec::new(),
         storage: Storage::Stored,
-        stored_as: (name != stored).then(|| StoredAs {
+        stored_as: (spec.items("versions").len() > 1).then(|| StoredAs {
             group: group.clone(),
             version: Cow::Owned(stored.to_owned()),
             kind: kind.clone(),
             to_stored: None,
             from_stored: None,
+            webhook: spec.path(&["conversion", "strategy"]).is_some_and(|strategy| strategy == "Webhook"),
         }),
         columns: columns::columns(version),
         selectable_fields: version.items("selectableFields").iter().filter_map(selectable_field).collect(),

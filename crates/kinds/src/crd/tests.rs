@@ -60,7 +60,8 @@ fn served_versions_become_kinds() {
         ]
     );
     let [stored, beta] = &kinds[..] else { panic!("two kinds") };
-    assert!(stored.custom && stored.namespaced && stored.status && stored.stored_as.is_none());
+    assert!(stored.custom && stored.namespaced && stored.status);
+    assert_eq!(stored.storage_kind(), ("stable.example.com", "v1", "Shirt"));
     assert_eq!(stored.short_names, ["sh"]);
     assert_eq!(stored.categories, ["all"]);
     assert_eq!(stored.selectable_fields, [("spec.color".into(), "/spec/color".into())]);
@@ -70,10 +71,13 @@ fn served_versions_become_kinds() {
     assert_eq!(beta.storage_kind(), ("stable.example.com", "v1", "Shirt"));
 
     let mut object = json!({"apiVersion": "stable.example.com/v1beta1", "kind": "Shirt", "spec": {"color": "red"}});
-    beta.to_stored(&mut object);
+    beta.to_stored(&mut object).unwrap();
     assert_eq!(object["apiVersion"], "stable.example.com/v1");
-    beta.from_stored(&mut object);
+    beta.from_stored(&mut object).unwrap();
     assert_eq!(object["apiVersion"], "stable.example.com/v1beta1");
+    // Kept in this shape while it was the stored version.
+    stored.from_stored(&mut object).unwrap();
+    assert_eq!(object["apiVersion"], "stable.example.com/v1");
 }
 
 #[test]
@@ -138,7 +142,7 @@ fn broken_definitions_are_refused_with_a_sentence() {
         ),
         (
             |crd| crd["spec"]["conversion"] = json!({"strategy": "Webhook"}),
-            "spec.conversion.strategy: Forbidden: conversion webhooks are not called: use strategy None, or serve one version only",
+            "spec.conversion.webhook: Required value: required when strategy is set to Webhook",
         ),
         (
             |crd| crd["spec"]["versions"] = json!([]),

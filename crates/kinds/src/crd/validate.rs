@@ -251,14 +251,31 @@ fn validate_scale(path: &Path<'_>, scale: &Value, findings: &mut Findings) {
     }
 }
 
-/// Versions of one kind differ by their name only; a webhook that translates between them is not called.
 fn validate_conversion(spec: &Value, findings: &mut Findings) {
     let Some(conversion) = spec.at("conversion") else { return };
     let path = SPEC.field("conversion");
     findings.one_of(&path.field("strategy"), conversion.filled("strategy"), &["None", "Webhook"]);
-    let served = spec.items("versions").iter().filter(|version| version.flag("served")).count();
-    if conversion.text("strategy") == Some("Webhook") && served > 1 {
-        let detail = "conversion webhooks are not called: use strategy None, or serve one version only";
-        findings.forbidden(&path.field("strategy"), detail);
+    let webhook = path.field("webhook");
+    match (conversion.text("strategy") == Some("Webhook"), conversion.at("webhook")) {
+        (false, None) => {}
+        (false, Some(_)) => findings.forbidden(&webhook, "should not be set when strategy is not set to Webhook"),
+        (true, None) => findings.required(&webhook, "required when strategy is set to Webhook"),
+        (true, Some(given)) => {
+            let client = given.at("clientConfig").unwrap_or(&Value::Null);
+            if client.filled("url").is_some() == client.at("service").is_some() {
+                findings.required(&webhook.field("clientConfig"), "exactly one of url or service is required");
+            }
+            let reviews = webhook.field("conversionReviewVersions");
+            let versions = given.items("conversionReviewVersions");
+            if versions.is_empty() {
+                findings.required(&reviews, "");
+            } else if !versions.iter().any(|version| version == "v1" || version == "v1beta1") {
+                findings.invalid(
+                    &reviews,
+                    given.at("conversionReviewVersions").unwrap_or(&Value::Null),
+                    "must include at least one of v1, v1beta1",
+                );
+            }
+        }
     }
 }

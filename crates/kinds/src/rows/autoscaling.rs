@@ -29,6 +29,7 @@ pub(super) fn rows() -> Vec<Row> {
                 kind: Cow::Borrowed("HorizontalPodAutoscaler"),
                 to_stored: Some(hooks::autoscaler_v1::to_stored),
                 from_stored: Some(hooks::autoscaler_v1::from_stored),
+                webhook: false,
             })
             .default(hooks::autoscaler_v1::default)
             .validate(hooks::autoscaler_v1::validate),

@@ -32,6 +32,7 @@ pub(super) fn rows() -> Vec<Row> {
                 kind: Cow::Borrowed("Event"),
                 to_stored: Some(hooks::event::to_stored),
                 from_stored: Some(hooks::event::from_stored),
+                webhook: false,
             })
             .validate(hooks::event::validate_events),
     ]

@@ -214,13 +214,13 @@ fn the_two_versions_of_an_autoscaler_are_one_object() {
         "spec": {"minReplicas": 2, "maxReplicas": 10, "targetCPUUtilizationPercentage": 70, "scaleTargetRef": {"kind": "Deployment", "name": "web"}},
     });
     let mut stored = object.clone();
-    v1.to_stored(&mut stored);
+    v1.to_stored(&mut stored).unwrap();
     assert_eq!(stored["apiVersion"], "autoscaling/v2");
     assert_eq!(
         stored["spec"]["metrics"][0]["resource"]["target"],
         json!({"type": "Utilization", "averageUtilization": 70})
     );
     let mut back = stored;
-    v1.from_stored(&mut back);
+    v1.from_stored(&mut back).unwrap();
     assert_eq!(back, object);
 }

@@ -86,8 +86,8 @@ proptest! {
             }
             kind.columns.iter().for_each(|column| drop((column.cell)(&object, now)));
             let mut converted = object.clone();
-            kind.to_stored(&mut converted);
-            kind.from_stored(&mut converted);
+            kind.to_stored(&mut converted).unwrap();
+            kind.from_stored(&mut converted).unwrap();
         }
         let _ = from_crd(&object);
     }
