@@ -75,14 +75,14 @@ fn validate_rules(role: &Value, namespaced: bool, findings: &mut Findings) {
 }
 
 pub(crate) fn validate_role_binding(_: Strategy, new: &Value, old: Option<&Value>) -> Vec<Cause> {
-    validate_binding(new, old, &["Role", "ClusterRole"])
+    validate_binding(new, old, true, &["Role", "ClusterRole"])
 }
 
 pub(crate) fn validate_cluster_role_binding(_: Strategy, new: &Value, old: Option<&Value>) -> Vec<Cause> {
-    validate_binding(new, old, &["ClusterRole"])
+    validate_binding(new, old, false, &["ClusterRole"])
 }
 
-fn validate_binding(new: &Value, old: Option<&Value>, kinds: &[&str]) -> Vec<Cause> {
+fn validate_binding(new: &Value, old: Option<&Value>, is_namespaced: bool, kinds: &[&str]) -> Vec<Cause> {
     let mut findings = Findings::default();
     metadata::name(new, metadata::path_segment, &mut findings);
     let path = Path::new("roleRef");
@@ -114,7 +114,8 @@ fn validate_binding(new: &Value, old: Option<&Value>, kinds: &[&str]) -> Vec<Cau
                     findings.rule(&path.field("name"), name, names::dns1123_subdomain);
                 }
                 findings.one_of(&path.field("apiGroup"), subject.filled("apiGroup"), &[""]);
-                if subject.filled("namespace").is_none() {
+                // In a RoleBinding the absent namespace is its own.
+                if !is_namespaced && subject.filled("namespace").is_none() {
                     findings.required(&path.field("namespace"), "");
                 }
             }

@@ -258,3 +258,23 @@ fn containers_of_a_stateful_set_mount_its_claim_templates_and_nothing_undeclared
     let sentence = "spec.template.spec.initContainers[0].volumeMounts[0].name: Not found: \"other\"";
     refused(Strategy::Create, stateful("other"), None, sentence);
 }
+
+/// Objects of real charts that are unusual, and right.
+#[test]
+fn what_is_unusual_but_right_is_accepted() {
+    let role = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "x"});
+    let account = json!([{"kind": "ServiceAccount", "name": "x"}]);
+    let cases = [
+        // The absent namespace of an account is the binding's.
+        object("rbac.authorization.k8s.io/v1", "RoleBinding", json!({"roleRef": role, "subjects": account})),
+    ];
+    for object in cases {
+        if let Err(causes) = write(Strategy::Create, object.clone(), None) {
+            panic!("{object} is refused: {:#?}", sentences(&causes));
+        }
+    }
+    let role = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "x"});
+    let binding =
+        object("rbac.authorization.k8s.io/v1", "ClusterRoleBinding", json!({"roleRef": role, "subjects": account}));
+    refused(Strategy::Create, binding, None, "subjects[0].namespace: Required value");
+}
