@@ -28,13 +28,24 @@ pub(crate) struct Desired {
     pub(crate) id: ObjectId,
     /// API version and kind.
     pub(crate) gvk: GroupVersionKind,
-    /// How the cluster serves the kind; `None` when its definition is part of the same repository and not yet installed.
+    /// How the cluster serves the kind; `None` when it does not (yet).
     pub(crate) served: Option<ServedKind>,
+    /// The kind is not served yet, and its definition is part of the same repository.
+    pub(crate) defined_here: bool,
     /// With namespace and tracking annotation.
     pub(crate) object: Value,
-    /// File and position, for messages.
+    /// File and position, for messages; empty where there is no one file.
     pub(crate) origin: String,
     hash: [u8; 32],
+}
+
+// === impl Desired ===
+
+impl Desired {
+    /// A message with the file that the object is from, where one is known: Kustomize makes objects of many.
+    pub(crate) fn told(&self, message: &str) -> String {
+        if self.origin.is_empty() { message.to_owned() } else { format!("{message} ({})", self.origin) }
+    }
 }
 
 /// The outcome for one desired object.
@@ -93,14 +104,17 @@ pub(crate) async fn desired(
     for manifest in manifests {
         let gvk = gvk(&manifest.object);
         let served = live.kind(&gvk).await.map_err(|error| Error::api(format!("discovery of {}", gvk.kind), error))?;
-        let namespaced = match &served {
-            Some(served) => served.namespaced,
-            None => scope_from_definitions(manifests, &gvk).ok_or_else(|| Error::UnknownKind {
-                api_version: gvk.api_version(),
-                kind: gvk.kind.clone(),
-                path: manifest.path.clone(),
-            })?,
+        let from_definitions = match served {
+            Some(_) => None,
+            None => scope_from_definitions(manifests, &gvk),
         };
+        // Whoever knows neither takes the object for what its manifest looks like; the sync will refuse it by name.
+        let looks_namespaced = || {
+            let own = manifest.object.pointer("/metadata/namespace").and_then(Value::as_str).unwrap_or_default();
+            !own.is_empty() || !spec.destination.namespace.is_empty()
+        };
+        let namespaced =
+            served.as_ref().map(|served| served.namespaced).or(from_definitions).unwrap_or_else(looks_namespaced);
         let mut object = manifest.object.clone();
         let namespace = complete(&mut object, namespaced, &spec.destination.namespace)?;
         let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default().to_owned();
@@ -112,7 +126,7 @@ pub(crate) async fn desired(
             return Err(Error::InvalidSpec { field: "repository", message });
         }
         let hash = Sha256::digest(object.to_string().as_bytes()).into();
-        found.push(Desired { id, gvk, served, object, origin, hash });
+        found.push(Desired { id, gvk, served, defined_here: from_definitions.is_some(), object, origin, hash });
     }
     Ok(found)
 }

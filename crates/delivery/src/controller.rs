@@ -249,7 +249,7 @@ impl Controller {
                     namespace: namespaced.then_some(object.id.namespace.as_str()),
                 };
                 if let Some(refusal) = project::refuse_object(project, spec, target) {
-                    return Err(invalid("spec.project", format!("{}: {refusal}", object.origin)));
+                    return Err(invalid("spec.project", object.told(&refusal)));
                 }
             }
         }

@@ -41,18 +41,6 @@ pub enum Error {
         #[source]
         source: Box<kube::Error>,
     },
-    /// The repository has kinds that the cluster does not know.
-    #[error(
-        "{kind} ({api_version}) is not known to the cluster: {path} needs a CustomResourceDefinition that is not installed"
-    )]
-    UnknownKind {
-        /// `apiVersion`.
-        api_version: String,
-        /// `kind`.
-        kind: String,
-        /// The file.
-        path: String,
-    },
 }
 
 impl Error {

@@ -160,6 +160,18 @@ impl Live {
         }
     }
 
+    /// The versions (`apps/v1`) in which the cluster served a kind of this group and name when it was last asked.
+    pub(crate) fn versions_of(&self, gvk: &GroupVersionKind) -> Vec<String> {
+        let known = lock(&self.shared.served).clone();
+        let (group, kind) = (gvk.group.as_str(), gvk.kind.as_str());
+        let all = known.iter().flat_map(|(_, served)| &served.1);
+        all.filter_map(|served| {
+            let (version, of) = served.rsplit_once('/').filter(|(_, of)| *of == kind)?;
+            (version.rsplit_once('/').map_or("", |(of, _)| of) == group && of == kind).then(|| version.to_owned())
+        })
+        .collect()
+    }
+
     /// Asks discovery again next time.
     pub(crate) fn forget_kind(&self, gvk: &GroupVersionKind) {
         lock(&self.shared.kinds).remove(gvk);

@@ -13,7 +13,7 @@ use crate::{
     application::{ApplicationSpec, ResourceResult},
     compare::{Compared, Desired, FIELD_MANAGER},
     health::HealthStatus,
-    live::{Live, ObjectId, Tracked},
+    live::{Live, ObjectId, ServedKind, Tracked},
     plan,
 };
 
@@ -119,13 +119,7 @@ async fn ensure_namespace(client: &Client, spec: &ApplicationSpec) -> Result<(),
 async fn apply(live: &Live, desired: &Desired, spec: &ApplicationSpec) -> Result<String, String> {
     let served = match &desired.served {
         Some(served) => served.clone(),
-        None => served_soon(live, &desired.gvk).await.ok_or_else(|| {
-            format!(
-                "{} ({}) is not served yet: its CustomResourceDefinition is not established",
-                desired.gvk.kind,
-                desired.gvk.api_version()
-            )
-        })?,
+        None => served_now(live, desired).await?,
     };
     let api = live.api(&served, &desired.id.namespace);
     let has_option = |option: &str| plan::object_has_option(&desired.object, option) || spec.has_option(option);
@@ -153,15 +147,31 @@ async fn apply(live: &Live, desired: &Desired, spec: &ApplicationSpec) -> Result
     }
 }
 
-/// A definition that was just applied is established within milliseconds.
-async fn served_soon(live: &Live, gvk: &GroupVersionKind) -> Option<crate::live::ServedKind> {
-    for _ in 0..40 {
-        if let Ok(Some(served)) = live.kind(gvk).await {
-            return Some(served);
+/// How the cluster serves a kind that it did not know when the Application was compared, or what to do about it.
+async fn served_now(live: &Live, desired: &Desired) -> Result<ServedKind, String> {
+    let kind = format!("{} ({})", desired.gvk.kind, desired.gvk.api_version());
+    // A definition that was just applied is established within milliseconds.
+    let attempts = if desired.defined_here { 40 } else { 1 };
+    for attempt in 0..attempts {
+        if attempt > 0 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        let Ok(Some(served)) = live.kind(&desired.gvk).await else { continue };
+        // Where the object belongs was guessed, and permissions were checked for that.
+        if served.namespaced == desired.id.namespace.is_empty() {
+            return Err(format!("{kind} has become known just now: the next sync applies it"));
+        }
+        return Ok(served);
     }
-    None
+    if desired.defined_here {
+        return Err(format!("{kind} is not served yet: its CustomResourceDefinition is not established"));
+    }
+    Err(match live.versions_of(&desired.gvk).as_slice() {
+        [] => format!(
+            "{kind} is not known to the cluster: install its CustomResourceDefinition first, or add it to the repository"
+        ),
+        versions => format!("{kind} is not known to the cluster, which serves it as {}", versions.join(", ")),
+    })
 }
 
 async fn replace(api: &Api<DynamicObject>, desired: &Desired) -> Result<(), kube::Error> {
@@ -193,7 +203,7 @@ fn message(error: &kube::Error) -> String {
 fn result(desired: &Desired, outcome: Result<String, String>) -> ResourceResult {
     let (status, message) = match outcome {
         Ok(message) => ("Synced", message),
-        Err(message) => ("SyncFailed", format!("{message} ({})", desired.origin)),
+        Err(message) => ("SyncFailed", desired.told(&message)),
     };
     ResourceResult {
         group: desired.id.group.clone(),

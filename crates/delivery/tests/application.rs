@@ -10,6 +10,16 @@ mod setup;
 
 use setup::*;
 
+/// The definition of `Widget (example.org/v1)`.
+fn definition() -> serde_json::Value {
+    json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": "widgets.example.org"},
+        "spec": {"group": "example.org", "scope": "Namespaced", "names": {"plural": "widgets", "singular": "widget", "kind": "Widget", "listKind": "WidgetList"},
+            "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {"type": "object",
+                "properties": {"spec": {"type": "object", "properties": {"size": {"type": "integer"}}}}}}}]},
+    })
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_commit_is_delivered_drift_is_healed_and_what_is_gone_is_pruned() {
     let setup = Setup::new().await;
@@ -82,13 +92,35 @@ async fn causes_of_trouble_stand_in_the_conditions() {
     commit(&repository, "duplicate key");
     setup.wait("duplicate key", async || setup.condition().await.contains("deploy/a.yaml:2")).await;
 
-    write(&repository, "a.yaml", "apiVersion: example.org/v1\nkind: Widget\nmetadata:\n  name: w\n");
-    commit(&repository, "unknown kind");
-    setup.wait("unknown kind", async || setup.condition().await.contains("Widget (example.org/v1)")).await;
+    write(&repository, "a.yaml", "apiVersion: rbac.authorization.k8s.io/v1beta1\nkind: Role\nmetadata:\n  name: r\n");
+    commit(&repository, "version of old");
+    setup.wait("version of old", async || setup.condition().await.contains("as rbac.authorization.k8s.io/v1")).await;
 
     write(&repository, "a.yaml", &config_map("a", "good"));
     commit(&repository, "repaired");
     setup.wait("repair", async || setup.status().await == ("Synced".to_owned(), "Healthy".to_owned())).await;
+    assert_eq!(setup.condition().await, "");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kinds_that_nobody_defines_are_named_and_the_rest_is_delivered() {
+    let setup = Setup::new().await;
+    let repository = setup.repository();
+    let widget = |name: &str| format!("apiVersion: example.org/v1\nkind: Widget\nmetadata:\n  name: {name}\n");
+    write(&repository, "a.yaml", &config_map("a", "one"));
+    write(&repository, "w.yaml", &format!("{}---\n{}", widget("w"), widget("v")));
+    commit(&repository, "unknown kind");
+    setup.create(&repository, json!({})).await;
+    setup.wait("the rest", async || setup.value_of("a").await.as_deref() == Some("one")).await;
+    setup.wait("the cause", async || setup.condition().await.contains("2 of 3 objects could not be synced")).await;
+    let condition = setup.condition().await;
+    let wanted = "Widget (example.org/v1) is not known to the cluster: install its CustomResourceDefinition";
+    assert!(condition.contains(wanted) && condition.contains("deploy/w.yaml"), "{condition}");
+    assert_eq!(setup.status().await.0, "OutOfSync");
+    // What was delivered before stays, and the kind that is defined later is delivered then.
+    write(&repository, "b.yaml", &definition().to_string());
+    commit(&repository, "the definition");
+    setup.wait("sync", async || setup.status().await == ("Synced".to_owned(), "Healthy".to_owned())).await;
     assert_eq!(setup.condition().await, "");
 }
 
@@ -106,13 +138,7 @@ async fn a_repository_that_does_not_exist_is_named() {
 async fn a_definition_and_its_objects_arrive_in_one_sync_and_waves_are_kept() {
     let setup = Setup::new().await;
     let repository = setup.repository();
-    let definition = json!({
-        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": "widgets.example.org"},
-        "spec": {"group": "example.org", "scope": "Namespaced", "names": {"plural": "widgets", "singular": "widget", "kind": "Widget", "listKind": "WidgetList"},
-            "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {"type": "object",
-                "properties": {"spec": {"type": "object", "properties": {"size": {"type": "integer"}}}}}}}]},
-    });
-    write(&repository, "z-definition.json", &definition.to_string());
+    write(&repository, "z-definition.json", &definition().to_string());
     write(
         &repository,
         "a-widget.yaml",

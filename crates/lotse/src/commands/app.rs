@@ -59,11 +59,12 @@ pub(super) fn short(revision: &str) -> String {
     if is_commit { revision.chars().take(7).collect() } else { revision.to_owned() }
 }
 
+fn or<'a>(text: &'a str, default: &'a str) -> &'a str {
+    if text.is_empty() { default } else { text }
+}
+
 /// Directory or chart, and revision, of a source, with the defaults that stand for what is left out.
 fn wanted(source: &Source) -> (&str, &str) {
-    fn or<'a>(text: &'a str, default: &'a str) -> &'a str {
-        if text.is_empty() { default } else { text }
-    }
     let (place, newest) = match &source.chart {
         Some(chart) => (chart.as_str(), "newest"),
         None => (source.path.as_str(), "HEAD"),
@@ -108,9 +109,9 @@ fn describe(application: &Application) -> String {
     let mut text = String::new();
     let name = application.metadata.name.clone().unwrap_or_default();
     let (good, bad) = (status.health.status == "Healthy", status.health.status == "Degraded");
-    let health = output::colored(&status.health.status, good, bad);
+    let health = output::colored(or(&status.health.status, "Unknown"), good, bad);
     let of_chart = if source.chart.is_some() { "version" } else { "commit" };
-    let (objects, revision) = (status.resources.len(), short(&status.sync.revision));
+    let (objects, revision) = (status.resources.len(), or(&short(&status.sync.revision), "unknown").to_owned());
     let _ = writeln!(text, "{name}: {}, {health} ({objects} objects, {of_chart} {revision})", status.sync.status);
     if !status.health.message.is_empty() {
         let _ = writeln!(text, "  {}", status.health.message);
