@@ -57,11 +57,23 @@ pub(crate) fn merge_results(results: &mut Vec<ResourceResult>, newer: Vec<Resour
     }
 }
 
+/// Causes that a message names before it only counts the rest.
+const CAUSES_NAMED: usize = 3;
+
 pub(crate) fn failure_message(status: &ApplicationStatus) -> String {
     let results = previous_results(status);
     let failed: Vec<&ResourceResult> = results.iter().filter(|result| result.status == "SyncFailed").collect();
-    let first = failed.first().map(|result| format!("{} {}: {}", result.kind, result.name, result.message));
-    format!("{} of {} objects could not be synced: {}", failed.len(), results.len(), first.unwrap_or_default())
+    let mut causes: Vec<String> = failed
+        .iter()
+        .take(CAUSES_NAMED)
+        .map(|result| format!("{} {}: {}", result.kind, result.name, result.message))
+        .collect();
+    if failed.len() > CAUSES_NAMED {
+        causes.push(format!("and {} more", failed.len() - CAUSES_NAMED));
+    }
+    // A sync that is tried again has results for those objects only that differed.
+    let all = results.len().max(status.resources.len());
+    format!("{} of {all} objects could not be synced: {}", failed.len(), causes.join("; "))
 }
 
 /// Adds to the history when something new was deployed.

@@ -25,8 +25,9 @@ impl Controller {
             if let Some(verdict) = &verdict {
                 let worse = overall.as_ref().is_none_or(|(worst, _)| verdict.status > *worst);
                 if worse && verdict.status != HealthStatus::Healthy {
-                    let message = format!("{} {}: {}", desired.id.kind, desired.id.name, verdict.message);
-                    overall = Some((verdict.status, message.trim_end_matches(": ").to_owned()));
+                    let cause = Some(verdict.message.as_str()).filter(|cause| !cause.is_empty());
+                    let cause = cause.unwrap_or_else(|| verdict.status.as_str());
+                    overall = Some((verdict.status, format!("{} {}: {cause}", desired.id.kind, desired.id.name)));
                 }
             }
             if let Some(owner) = &compared.other_owner {

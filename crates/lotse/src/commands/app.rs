@@ -126,11 +126,21 @@ fn describe(application: &Application) -> String {
     if let Some(state) = &status.operation_state {
         let _ = writeln!(text, "last sync  {}: {}", state.phase, state.message);
     }
+    let results = status.operation_state.as_ref().and_then(|state| state.sync_result.as_ref());
+    let results = results.map(|result| result.resources.as_slice()).unwrap_or_default();
     let rows: Vec<Vec<String>> = status
         .resources
         .iter()
         .map(|resource| {
             let health = resource.health.clone().unwrap_or_default();
+            // Why the last sync could not apply it says more than that it is missing.
+            let failure = results.iter().find(|result| {
+                result.status == "SyncFailed"
+                    && (&result.group, &result.kind, &result.namespace, &result.name)
+                        == (&resource.group, &resource.kind, &resource.namespace, &resource.name)
+            });
+            let message =
+                failure.filter(|_| resource.status == "OutOfSync").map_or(health.message, |f| f.message.clone());
             let sync = if resource.requires_pruning { "Prune" } else { resource.status.as_str() };
             vec![
                 resource.kind.clone(),
@@ -138,7 +148,7 @@ fn describe(application: &Application) -> String {
                 resource.name.clone(),
                 sync.to_owned(),
                 health.status,
-                health.message,
+                message,
             ]
         })
         .collect();
