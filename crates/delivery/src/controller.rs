@@ -10,7 +10,7 @@ use std::{
 use jiff::Timestamp;
 use k8s_openapi::api::{
     apps::v1::ReplicaSet,
-    core::v1::{Pod, Secret},
+    core::v1::{ConfigMap, Pod, Secret},
 };
 use kube::{
     Api, Client,
@@ -27,7 +27,7 @@ use crate::{
     file_events::FileEvents,
     git::Location,
     health::HealthStatus,
-    live::{Live, ObjectId, Tracked},
+    live::{CONTROL_NAMESPACE, Live, ObjectId, Tracked},
     operation::{
         fail_operation, failure_message, finish, keep_transition_times, merge_results, previous_results, record,
         running_revision, set_message,
@@ -38,7 +38,7 @@ use crate::{
     sources::{Rendered, Sources, WORKTREE},
     summary::{prunable, worst_health},
     sync::{self, Permissions, Progress},
-    webhook,
+    trust, webhook,
 };
 
 /// How delivery is set up.
@@ -104,6 +104,7 @@ impl Delivery {
             pods: informers.get(),
             replica_sets: informers.get(),
             secrets: informers.get(),
+            config_maps: informers.get(),
             sources: self.sources.clone(),
             live: Live::new(informers.client().clone(), changed.clone()),
             events: Mutex::new(FileEvents::new(changed)),
@@ -122,6 +123,7 @@ pub(crate) struct Controller {
     pub(crate) pods: Informer<Pod>,
     pub(crate) replica_sets: Informer<ReplicaSet>,
     secrets: Informer<Secret>,
+    config_maps: Informer<ConfigMap>,
     sources: Sources,
     live: Live,
     events: Mutex<FileEvents>,
@@ -236,6 +238,9 @@ impl Controller {
         }
         let worktree = source.target_revision == WORKTREE;
         lock(&self.events).watch(key, &source.repo_url, worktree);
+        let certificates = self.config_maps.get(&Key::namespaced(CONTROL_NAMESPACE, trust::CONFIG_MAP));
+        let certificates = certificates.and_then(|map| map.data.clone());
+        self.sources.trust().set(certificates.unwrap_or_default());
         let credentials = self.credentials(key, project.clone());
         let context = self.live.context(key, application).await?;
         let rendered = self.sources.render(&source, revision, credentials, context).await?;

@@ -21,6 +21,7 @@ mod sources;
 mod summary;
 mod sync;
 mod tools;
+mod trust;
 mod webhook;
 
 pub use controller::{Config, Delivery};

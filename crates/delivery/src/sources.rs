@@ -17,6 +17,7 @@ use crate::{
     git::{self, Commit, CommitTree, DirectoryTree, Location, Mirror},
     remotes::{CredentialsOf, Origin, Pin, Remotes, Session},
     tools::{self, Context},
+    trust::Trust,
 };
 
 /// `targetRevision` that means the files of a working tree as they are, committed or not.
@@ -87,6 +88,11 @@ impl Sources {
         Self { inner: Arc::new(inner) }
     }
 
+    /// Whom remotes are trusted by besides the machine's own authorities.
+    pub fn trust(&self) -> &Trust {
+        self.inner.remotes.trust()
+    }
+
     /// How often remotes are asked.
     pub fn poll(&self) -> Duration {
         self.inner.poll
@@ -146,7 +152,7 @@ impl Inner {
                 self.render_commit(&repository, source, id, context, session)
             }
             Location::Remote(remote) => {
-                let mirror = Mirror::new(&self.mirrors, &remote, credentials(&remote));
+                let mirror = Mirror::new(&self.mirrors, &remote, credentials(&remote)).trusting(self.remotes.trust());
                 let (repository, id) = self.resolve_remote(&mirror, source)?;
                 self.render_commit(&repository, source, id, context, session)
             }

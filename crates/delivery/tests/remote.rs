@@ -6,10 +6,13 @@ mod setup;
 use std::{path::Path, process::Stdio, sync::atomic::Ordering, time::Duration};
 
 use axum::{body::Body, http::StatusCode};
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::{Api, api::PostParams};
 use serde_json::{Value, json};
-use setup::{server::serve, *};
+use setup::{
+    server::{serve, serve_tls},
+    *,
+};
 use tower::ServiceExt;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -30,6 +33,41 @@ async fn a_push_to_a_remote_repository_is_noticed_by_polling() {
     let patch = json!({"spec": {"source": {"targetRevision": "v1"}}});
     setup.patch_application(&patch).await;
     setup.wait("the tag", async || setup.value_of("a").await.as_deref() == Some("one")).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_authority_of_ones_own_counts_for_its_host_alone() {
+    let setup = Setup::new().await;
+    let repository = setup.repository();
+    write(&repository, "kustomization.yaml", "resources: [../base]\n");
+    std::fs::create_dir_all(repository.join("base")).unwrap();
+    std::fs::write(repository.join("base/a.yaml"), config_map("a", "one")).unwrap();
+    std::fs::write(repository.join("base/kustomization.yaml"), "resources: [a.yaml]\n").unwrap();
+    commit(&repository, "first");
+    let (url, authority) = serve_tls(setup.directory.path()).await;
+    setup.create(format!("{url}/repository/.git"), json!({})).await;
+    setup.wait("a refusal", async || setup.condition().await.contains("UnknownIssuer")).await;
+
+    let maps: Api<ConfigMap> = Api::namespaced(setup.client.clone(), "argocd");
+    let map = |host: &str, pem: &str| -> ConfigMap {
+        serde_json::from_value(json!({"metadata": {"name": "argocd-tls-certs-cm"}, "data": {host: pem}})).unwrap()
+    };
+    maps.create(&PostParams::default(), &map("git.example.org", &authority)).await.unwrap();
+    maps.replace("argocd-tls-certs-cm", &PostParams::default(), &map("localhost", "nonsense")).await.unwrap();
+    setup
+        .wait("nonsense", async || setup.condition().await.contains("localhost in ConfigMap argocd-tls-certs-cm"))
+        .await;
+    maps.replace("argocd-tls-certs-cm", &PostParams::default(), &map("localhost", &authority)).await.unwrap();
+    setup.wait("sync", async || setup.value_of("a").await.as_deref() == Some("one")).await;
+
+    // What a kustomization wants from there is fetched in the same way.
+    write(
+        &repository,
+        "kustomization.yaml",
+        &format!("resources: [\"git::{url}/repository/.git//base?ref=HEAD\"]\nnamePrefix: far-\n"),
+    );
+    commit(&repository, "a base elsewhere");
+    setup.wait("the base", async || setup.value_of("far-a").await.as_deref() == Some("one")).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -20,7 +20,7 @@ use gix::{
 use sha2::{Digest, Sha256};
 
 use super::{checked_revision, describe, location::redacted, open_with, transport};
-use crate::Error;
+use crate::{Error, trust::Trust};
 
 /// A remote that does not answer within this time is given up; it is asked again later.
 const DEADLINE: Duration = Duration::from_secs(120);
@@ -62,6 +62,7 @@ pub struct Mirror {
     max_bytes: u64,
     /// Whether http redirects are followed.
     redirects: bool,
+    trust: Trust,
 }
 
 /// Copies of sources may be this large.
@@ -83,7 +84,14 @@ impl Mirror {
             credentials,
             max_bytes: MAX_BYTES,
             redirects: true,
+            trust: Trust::default(),
         }
+    }
+
+    /// The same, trusting more than the machine does.
+    #[must_use]
+    pub(crate) fn trusting(self, trust: &Trust) -> Self {
+        Self { trust: trust.clone(), ..self }
     }
 
     /// The same with a limit for the size of the copy, and without following redirects.
@@ -171,8 +179,8 @@ impl Mirror {
             })
             .map_err(failure)?;
         let mut connection = remote.connect(Direction::Fetch).map_err(failure)?;
-        if let Some(options) =
-            transport::options(repository, &self.url, self.redirects).map_err(|message| self.failure(message))?
+        if let Some(options) = transport::options(repository, &self.url, self.redirects, &self.trust)
+            .map_err(|message| self.failure(message))?
         {
             connection = connection.with_transport_options(options);
         }

@@ -65,7 +65,8 @@ impl Session {
         let directory = self.remotes.shared.directory.join("git").join(hex_sha256(who.as_bytes()).split_at(16).0);
         let gate = self.gate(&format!("{url} {who}"));
         let _turn = lock(&gate);
-        let mirror = Mirror::new(&directory, url, credentials.clone()).limited(MAX_BYTES);
+        let mirror =
+            Mirror::new(&directory, url, credentials.clone()).limited(MAX_BYTES).trusting(&self.remotes.shared.trust);
         let commits = &self.remotes.shared.commits;
         let immutable = is_commit(reference).then(|| reference.to_owned());
         if let Some(id) = immutable.or_else(|| remembered(commits, &known).map(|id| id.to_string()))

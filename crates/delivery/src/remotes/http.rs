@@ -7,7 +7,7 @@ use std::{
 };
 
 use reqwest::{
-    Client, Response, StatusCode, Url,
+    Client, ClientBuilder, Response, StatusCode, Url,
     header::{AUTHORIZATION, HeaderMap, HeaderValue, LOCATION},
     redirect::Policy,
 };
@@ -16,6 +16,7 @@ use super::address::{self, CheckedNames};
 use crate::{
     Error,
     git::{Credentials, describe, redacted},
+    trust::Trust,
 };
 
 /// Redirects of one request.
@@ -32,6 +33,7 @@ pub(super) struct Web {
     /// `None` only while it is dropped.
     runtime: Option<tokio::runtime::Runtime>,
     client: Client,
+    trust: Trust,
 }
 
 /// What is wanted.
@@ -64,21 +66,23 @@ impl Got {
 // === impl Web ===
 
 impl Web {
-    pub(super) fn new() -> Result<Self, Error> {
+    pub(super) fn new(trust: Trust) -> Result<Self, Error> {
         let failed = |message: String| Error::Repository { url: "(http)".to_owned(), message };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let client = Client::builder()
-            .dns_resolver(Arc::new(CheckedNames))
-            .redirect(Policy::none())
-            .referer(false)
-            .connect_timeout(CONNECT_TIMEOUT)
-            .read_timeout(READ_TIMEOUT)
-            .user_agent(concat!("lotse/", env!("CARGO_PKG_VERSION")))
-            .build();
         Ok(Self {
             runtime: Some(runtime.map_err(|error| failed(error.to_string()))?),
-            client: client.map_err(|error| failed(describe(&error)))?,
+            client: client_builder().build().map_err(|error| failed(describe(&error)))?,
+            trust,
         })
+    }
+
+    /// The client for a host; one of its own where other authorities count.
+    fn client(&self, url: &Url) -> Result<Client, String> {
+        let roots = self.trust.roots(url.host_str().unwrap_or_default())?;
+        if roots.is_empty() {
+            return Ok(self.client.clone());
+        }
+        client_builder().tls_certs_merge(roots).build().map_err(|error| describe(&error))
     }
 
     /// The answer with its body, whatever its status.
@@ -111,7 +115,7 @@ impl Web {
         let mut authorization = get.authorization.clone().or_else(|| take_user(&mut url));
         for _ in 0..=MAX_REDIRECTS {
             address::check(&url)?;
-            let mut request = self.client.get(url.clone());
+            let mut request = self.client(&url)?.get(url.clone());
             for (name, value) in &get.headers {
                 request = request.header(*name, value);
             }
@@ -150,6 +154,16 @@ impl Drop for Web {
             runtime.shutdown_background();
         }
     }
+}
+
+fn client_builder() -> ClientBuilder {
+    Client::builder()
+        .dns_resolver(Arc::new(CheckedNames))
+        .redirect(Policy::none())
+        .referer(false)
+        .connect_timeout(CONNECT_TIMEOUT)
+        .read_timeout(READ_TIMEOUT)
+        .user_agent(concat!("lotse/", env!("CARGO_PKG_VERSION")))
 }
 
 async fn body(mut response: Response, limit: u64) -> Result<Vec<u8>, String> {

@@ -30,7 +30,7 @@ use gix::ObjectId;
 pub use charts::FetchedChart;
 pub use session::{Pin, Session};
 
-use crate::git::Credentials;
+use crate::{git::Credentials, trust::Trust};
 use index::Index;
 use keep::Keep;
 
@@ -61,6 +61,7 @@ struct Shared {
     offline: bool,
     /// Whether ssh may use the keys of whoever runs this.
     own_ssh: bool,
+    trust: Trust,
     /// Documents by key: when the server was asked, and the hash of what it said.
     documents: Mutex<HashMap<String, Answer<String>>>,
     /// Read indexes of chart repositories by key: the hash of the document, and what it says.
@@ -95,6 +96,7 @@ impl Remotes {
             poll,
             offline: false,
             own_ssh: false,
+            trust: Trust::default(),
             documents: Mutex::default(),
             indexes: Mutex::default(),
             tags: Mutex::default(),
@@ -113,6 +115,11 @@ impl Remotes {
             shared.own_ssh = true;
         }
         remotes
+    }
+
+    /// Whom to trust besides the machine's own authorities.
+    pub fn trust(&self) -> &Trust {
+        &self.shared.trust
     }
 
     /// Fetching for one render of a source.

@@ -152,7 +152,7 @@ impl Session {
         if let Some(web) = self.web.get() {
             return Ok(web);
         }
-        let made = Web::new()?;
+        let made = Web::new(self.remotes.shared.trust.clone())?;
         Ok(self.web.get_or_init(|| made))
     }
 
