@@ -45,19 +45,16 @@ fn untitle(text: &str) -> std::string::String {
     changed.collect()
 }
 
-/// Upper to lower, lower to upper, and to title case after white space.
+/// Upper to lower, lower to upper.
 fn swap_case(text: &str) -> std::string::String {
-    let mut after_space = true;
     let changed = text.chars().map(|character| {
-        let out = if character.is_uppercase() {
+        if character.is_uppercase() {
             simple_lower(character)
         } else if character.is_lowercase() {
             simple_upper(character)
         } else {
             character
-        };
-        after_space = character.is_whitespace();
-        out
+        }
     });
     changed.collect()
 }
