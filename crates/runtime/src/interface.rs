@@ -108,6 +108,9 @@ pub struct ContainerSpec {
     pub tty: bool,
     /// Overrides the image's stop signal, e.g. `SIGINT`.
     pub stop_signal: Option<String>,
+    /// Name of a running container of the pod whose processes this one sees (`targetContainerName` of ephemeral containers).
+    #[serde(default)]
+    pub process_namespace_of: Option<String>,
     /// Absolute host path of the CRI-format log file; its directory exists.
     pub log_path: PathBuf,
     /// Free to use by the node (e.g. a hash of the container's spec); returned unchanged in [`ContainerStatus`].

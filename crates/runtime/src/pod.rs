@@ -252,8 +252,6 @@ impl Pod {
 
     async fn subscribe(&self, events: &broadcast::Sender<RuntimeEvent>) -> Result<(), Error> {
         let following = || format!("following the shim of pod {}", self.spec.uid);
-        // Only these can have ended unheard. One that is started from here on is missing in the shim's answer, if that
-        // was given before, and runs all the same.
         let before: Vec<ContainerId> = self.containers().into_iter().map(|container| container.record.id).collect();
         let mut stream = tokio::net::UnixStream::connect(&self.socket).await.context(following)?;
         let frame = protocol::encode(&Request::Subscribe).context(following)?;
@@ -262,10 +260,14 @@ impl Pod {
         loop {
             match protocol::decode::<Response>(&mut buffer).context(following)? {
                 Some(Response::ContainerExited { id }) => self.exited(&id, events),
-                // What has ended while nobody listened.
+                // What has ended while nobody listened. What was started after the question may be missing because the
+                // answer is older; it has ended only if the shim has written so, which it does before it answers.
                 Some(Response::Containers { running }) => {
-                    for id in before.iter().filter(|id| !running.contains(id)) {
-                        self.exited(id, events);
+                    for id in self.containers().into_iter().map(|container| container.record.id) {
+                        let written = || self.container_directory(&id).join("exit.json").exists();
+                        if !running.contains(&id) && (before.contains(&id) || written()) {
+                            self.exited(&id, events);
+                        }
                     }
                 }
                 Some(_) => {}

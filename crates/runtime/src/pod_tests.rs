@@ -75,3 +75,35 @@ async fn a_container_that_starts_while_its_pod_begins_to_be_followed_is_not_take
     );
     assert!(heard.recv().await.is_err(), "there is one event");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_container_that_ends_while_its_pod_begins_to_be_followed_is_noticed() {
+    let directory = tempfile::TempDir::new().unwrap();
+    let (pod, listener) = pod(directory.path());
+    let (events, mut heard) = broadcast::channel(16);
+    let follower = {
+        let pod = Arc::clone(&pod);
+        tokio::spawn(async move { pod.subscribe(&events).await })
+    };
+    // It starts after the daemon has begun to ask, and ends before the shim knows of anybody who listens.
+    tokio::task::spawn_blocking({
+        let pod = Arc::clone(&pod);
+        move || {
+            let stream = asked(&listener);
+            pod.add(running("brief"));
+            let path = pod.container_directory("brief");
+            std::fs::create_dir_all(&path).unwrap();
+            let now = Timestamp::now();
+            let exit = Exit { code: 3, signal: None, out_of_memory: false, started: now, finished: now };
+            durable::replace_json(&path.join("exit.json"), &exit).unwrap();
+            protocol::send(&stream, &Response::Containers { running: Vec::new() }, &[]).unwrap();
+        }
+    })
+    .await
+    .unwrap();
+    follower.await.unwrap().unwrap();
+    assert!(matches!(pod.container("brief").unwrap().state, ContainerState::Exited { code: 3, .. }));
+    assert!(
+        matches!(heard.recv().await.unwrap(), RuntimeEvent::ContainerExited { container, .. } if container == "brief")
+    );
+}

@@ -15,6 +15,7 @@ pub(super) const TRIALS: &[Named] = &[
     ("cp_copies_both_ways", copy),
     ("port_forward_carries_requests", port_forward),
     ("attach_shows_what_the_container_says_now", attach),
+    ("debug_sees_the_processes_of_its_target", debug),
     ("run_with_input_behaves_like_a_local_program", run),
     ("requests_to_services_and_pods_go_through_the_api", proxy),
 ];
@@ -112,6 +113,26 @@ fn terminal(space: &Space<'_>) {
     assert!(script.out().contains("/dev/"), "{}", script.out());
     script.write("exit 5\n");
     assert_eq!(script.finish(20), 5, "{}", script.out());
+}
+
+fn debug(space: &Space<'_>) {
+    space.run(&[pod("patient", IDLE)]);
+    let debugger = |name: &str, more: &str, command: &str| {
+        space.k(&format!("debug patient --image={IMAGE} -c {name} {more} -- {command}")).ok();
+        let ended = format!(
+            "get pod patient -o jsonpath={{.status.ephemeralContainerStatuses[?(@.name==\"{name}\")].state.terminated.reason}}"
+        );
+        space.wait("the debugger has ended", 20, || space.k(&ended).ok().out == "Completed");
+        space.k(&format!("logs patient -c {name}")).ok().out
+    };
+    let processes = debugger("with", "--target=main", "ps");
+    assert!(processes.contains("trap 'exit 0' TERM") && processes.contains("ps"), "{processes}");
+    let root = debugger("root", "--target=main", "ls /proc/1/root");
+    assert!(root.contains("tmp"), "the files of the target are reached through its process: {root}");
+    let alone = debugger("alone", "", "ps");
+    assert!(!alone.contains("trap 'exit 0' TERM") && alone.contains("ps"), "{alone}");
+    // The patient has noticed nothing.
+    assert_eq!(space.get("pod patient")["status"]["containerStatuses"][0]["restartCount"], 0);
 }
 
 fn copy(space: &Space<'_>) {

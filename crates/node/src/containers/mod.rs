@@ -128,10 +128,17 @@ pub(crate) fn build(inputs: Inputs<'_>) -> Result<ContainerSpec> {
         stdin_once: container.stdin_once.unwrap_or(false),
         tty: container.tty.unwrap_or(false),
         stop_signal: container.lifecycle.as_ref().and_then(|lifecycle| lifecycle.stop_signal.clone()),
+        process_namespace_of: target_of(spec, &container.name),
         log_path: inputs.log_path,
         labels: BTreeMap::from([(hash::LABEL.to_owned(), hash::of(container))]),
         env: inputs.environment.into_vec(),
     })
+}
+
+/// The container whose processes the ephemeral container `name` wants to see.
+fn target_of(spec: &PodSpec, name: &str) -> Option<String> {
+    let container = spec.ephemeral_containers.iter().flatten().find(|container| container.name == name)?;
+    container.target_container_name.clone().filter(|target| !target.is_empty())
 }
 
 /// Volume mounts, outer ones first, then the managed files wherever the pod has not mounted something of its own.

@@ -112,11 +112,7 @@ impl Inner {
             shared_memory: if pod.spec.host_ipc { &host_shared_memory } else { &own_shared_memory },
             mounts: &mounts,
             cgroup_directories: &self.hierarchies.container_directories(&cgroup),
-            pid_namespace: pod
-                .shim
-                .as_ref()
-                .and_then(|shim| shim.pause)
-                .map(|pause| format!("/proc/{pause}/ns/pid").into()),
+            pid_namespace: process_namespace(pod, spec)?,
         })?;
         let options = StartOptions {
             log_path: spec.log_path.clone(),
@@ -150,4 +146,26 @@ impl Inner {
         pod.forget(id);
         Ok(())
     }
+}
+
+/// The PID namespace that a container joins: the pod's shared one, or that of the container which it names.
+fn process_namespace(pod: &Pod, spec: &ContainerSpec) -> Result<Option<PathBuf>, Error> {
+    if let Some(pause) = pod.shim.as_ref().and_then(|shim| shim.pause) {
+        return Ok(Some(format!("/proc/{pause}/ns/pid").into()));
+    }
+    let Some(name) = &spec.process_namespace_of else { return Ok(None) };
+    let running = pod.containers().into_iter().find_map(|container| match container.state {
+        ContainerState::Running { pid, .. } if container.record.spec.name == *name => Some((container.record.id, pid)),
+        _ => None,
+    });
+    let Some((id, pid)) = running else {
+        return Err(Error::start(format!("the target container {name:?} is not running")));
+    };
+    // The number may have become another process's, of the machine even: its control group says whose it is.
+    let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+    let own = pod.container_cgroup(&id);
+    if !groups.lines().any(|line| line.ends_with(&own)) {
+        return Err(Error::start(format!("the target container {name:?} has just ended")));
+    }
+    Ok(Some(format!("/proc/{pid}/ns/pid").into()))
 }

@@ -38,6 +38,7 @@ fn container() -> ContainerSpec {
         stdin_once: false,
         tty: false,
         stop_signal: None,
+        process_namespace_of: None,
         log_path: "/var/log/x.log".into(),
         labels: BTreeMap::new(),
     }

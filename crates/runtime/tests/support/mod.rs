@@ -191,6 +191,7 @@ pub fn shell(directory: &Path, name: &str, script: &str) -> ContainerSpec {
         stdin_once: false,
         tty: false,
         stop_signal: None,
+        process_namespace_of: None,
         log_path: directory.join(format!("{name}.log")),
         labels: BTreeMap::from([("hash".into(), "1".into())]),
     }
