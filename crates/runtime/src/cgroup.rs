@@ -132,9 +132,11 @@ impl Hierarchies {
                 continue;
             }
             let directory = hierarchy.point.join(path.trim_start_matches('/'));
-            fs::create_dir_all(&directory).context(|| format!("making {}", directory.display()))?;
             let file = directory.join("cgroup.procs");
-            fs::write(&file, pid.to_string()).context(|| format!("writing {}", file.display()))?;
+            while_others_remove(|| {
+                fs::create_dir_all(&directory).context(|| format!("making {}", directory.display()))?;
+                fs::write(&file, pid.to_string()).context(|| format!("writing {}", file.display()))
+            })?;
         }
         Ok(())
     }
@@ -165,6 +167,10 @@ impl Hierarchies {
 
     /// Makes the pod's cgroup and sets its limits.
     pub(crate) fn create(&self, path: &str, resources: &Resources) -> Result<(), Error> {
+        while_others_remove(|| self.create_once(path, resources))
+    }
+
+    fn create_once(&self, path: &str, resources: &Resources) -> Result<(), Error> {
         let write = |directory: &Path, file: &str, value: String| {
             let file = directory.join(file);
             fs::write(&file, &value).context(|| format!("writing {value} to {}", file.display()))
@@ -380,6 +386,26 @@ fn collect_processes(directory: &Path, found: &mut Vec<i32>) {
     }
 }
 
+/// How often something is begun again because a group went in the middle of it.
+const ATTEMPTS: usize = 100;
+
+/// Groups that pods share go with the last of them, even while the next one is about to use them: then it is begun again.
+fn while_others_remove(mut attempt: impl FnMut() -> Result<(), Error>) -> Result<(), Error> {
+    // The kernel says so when the directory is gone, when it goes between opening a file and writing to it, and when it
+    // goes between being found in the way of a new one and being looked at.
+    let gone = |error: &Error| {
+        matches!(error, Error::Io { source, .. }
+            if [Errno::ENOENT as i32, Errno::ENODEV as i32, Errno::EEXIST as i32].map(Some).contains(&source.raw_os_error()))
+    };
+    for _ in 1..ATTEMPTS {
+        match attempt() {
+            Err(error) if gone(&error) => {}
+            outcome => return outcome,
+        }
+    }
+    attempt()
+}
+
 fn remove_directory(directory: &Path) -> io::Result<()> {
     let entries = match fs::read_dir(directory) {
         Ok(entries) => entries,
@@ -408,6 +434,41 @@ mod tests {
         assert_eq!([0, 1, 250, 1000].map(cpu_shares), [2, 2, 256, 1024]);
         assert_eq!([1, 10, 500, 2000].map(cpu_quota), [1000, 1000, 50_000, 200_000]);
         assert_eq!([2, 1024, 262_144].map(cpu_weight), [1, 39, 10_000]);
+    }
+
+    /// Needs root.
+    #[test]
+    fn groups_that_others_remove_meanwhile_are_made_again() {
+        let hierarchies = Hierarchies::discover().unwrap();
+        let parent = format!("/lotse-test-{}", std::process::id());
+        let (shared, home) = (format!("{parent}/shared"), format!("{parent}-home"));
+        let mut child = std::process::Command::new("sleep").arg("100").spawn().unwrap();
+        let done = std::sync::atomic::AtomicBool::new(false);
+        let outcome = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                    hierarchies.remove_if_empty(&shared);
+                    hierarchies.remove_if_empty(&parent);
+                }
+            });
+            let attempt = || {
+                for _ in 0..300 {
+                    hierarchies.join(&shared, child.id())?;
+                    hierarchies.create(&format!("{shared}/pod"), &Resources::default())?;
+                    hierarchies.remove(&format!("{shared}/pod"))?;
+                    hierarchies.join(&home, child.id())?;
+                }
+                Ok::<_, Error>(())
+            };
+            let outcome = attempt();
+            done.store(true, std::sync::atomic::Ordering::Relaxed);
+            outcome
+        });
+        child.kill().unwrap();
+        child.wait().unwrap();
+        hierarchies.remove(&parent).unwrap();
+        hierarchies.remove(&home).unwrap();
+        outcome.unwrap();
     }
 
     #[test]

@@ -115,6 +115,23 @@ impl Inner {
         }
     }
 
+    /// The last pod leaves nothing of ours behind in the cgroup tree. One that starts meanwhile makes its groups again.
+    fn remove_shared_groups(&self) {
+        let shims = format!("{}/shims", self.config.cgroup_parent);
+        for _ in 0..100 {
+            if !lock(&self.pods).is_empty() {
+                return;
+            }
+            if self.hierarchies.processes(&shims).is_empty() {
+                break;
+            }
+            cgroup::wait(Duration::from_millis(2));
+        }
+        for path in [&shims, &self.config.cgroup_parent] {
+            self.hierarchies.remove_if_empty(path);
+        }
+    }
+
     /// Removes what is left of a pod whose processes are to go.
     pub(super) fn remove_pod(&self, pod: &Pod) -> Result<(), Error> {
         pod.kill_shim();
@@ -130,21 +147,8 @@ impl Inner {
         for container in pod.containers() {
             self.images.release(&container.record.image);
         }
-        let mut pods = lock(&self.pods);
-        pods.remove(&pod.spec.uid);
-        if pods.is_empty() {
-            // The last one leaves nothing of ours behind in the cgroup tree.
-            let shims = format!("{}/shims", self.config.cgroup_parent);
-            for _ in 0..100 {
-                if self.hierarchies.processes(&shims).is_empty() {
-                    break;
-                }
-                cgroup::wait(Duration::from_millis(2));
-            }
-            for path in [&shims, &self.config.cgroup_parent] {
-                self.hierarchies.remove_if_empty(path);
-            }
-        }
+        lock(&self.pods).remove(&pod.spec.uid);
+        self.remove_shared_groups();
         Ok(())
     }
 }
