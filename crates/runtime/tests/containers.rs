@@ -86,7 +86,7 @@ async fn security_settings_hold_inside() {
     fs::write(volume.join("sub/file"), "content").unwrap();
     let mut spec = machine.shell(
         "s",
-        "id; cat /v/file; touch /v/x || echo read-only-volume; touch /x || echo read-only-root; touch /t/x && echo tmpfs; \
+        "exec 2>&1; id; cat /v/file; touch /v/x || echo read-only-volume; touch /x || echo read-only-root; touch /t/x && echo tmpfs; \
          grep -E 'Cap(Eff|Bnd|Inh)|NoNewPrivs|SigBlk|SigIgn' /proc/self/status; cat /proc/kcore | wc -c; hostname; ls /proc/self/fd",
     );
     spec.security = Security {
