@@ -62,30 +62,28 @@ impl Controller for Autoscalers {
         let Some(autoscaler) = context.cache::<HorizontalPodAutoscaler>().get(key) else { return Ok(Next::Done) };
         let spec = &autoscaler.spec;
         let namespace = key.namespace.clone().unwrap_or_default();
-        let found = match target(context, &namespace, &spec.scale_target_ref).await {
-            Ok((api, scale)) => Ok((api, scale)),
-            // Whatever the reason is, the status shows it, as Kubernetes does.
-            Err(error) => Err(error.to_string()),
-        };
-        let plan = found.as_ref().map(|(_, scale)| plan(spec.min_replicas.unwrap_or(1), spec.max_replicas, *scale));
         let mut scaled = false;
-        if let (Ok((api, scale)), Ok(plan)) = (&found, &plan)
-            && plan.desired != scale.wanted
-        {
-            let name = &spec.scale_target_ref.name;
-            let parameters = PatchParams { field_manager: Some(format!("lotse-{NAME}")), ..PatchParams::default() };
-            let patch = Patch::Merge(json!({"spec": {"replicas": plan.desired}}));
-            let object = || format!("{} {namespace}/{name}", spec.scale_target_ref.kind);
-            api.patch_scale(name, &parameters, &patch).await.map_err(Error::api("scale", object()))?;
-            let reason = plan.limited.map_or("", |(_, why)| why);
-            let note = format!("New size: {}; reason: {reason}", plan.desired);
-            context.event(NAME, autoscaler.as_ref(), EventType::Normal, "SuccessfulRescale", note).await;
-            scaled = true;
-        }
-        let outcome = match (&found, plan) {
-            (Ok((_, scale)), Ok(plan)) => Ok((*scale, plan)),
-            (Err(message), _) | (_, Err(message)) => Err(message.as_str()),
+        let outcome = match target(context, &namespace, &spec.scale_target_ref).await {
+            // Whatever the reason is, the status shows it, as Kubernetes does.
+            Err(error) => Err(error.told()),
+            Ok((api, scale)) => {
+                let plan = plan(spec.min_replicas.unwrap_or(1), spec.max_replicas, scale);
+                if plan.desired != scale.wanted {
+                    let name = &spec.scale_target_ref.name;
+                    let object = format!("{} {namespace}/{name}", spec.scale_target_ref.kind);
+                    let parameters =
+                        PatchParams { field_manager: Some(format!("lotse-{NAME}")), ..PatchParams::default() };
+                    let patch = Patch::Merge(json!({"spec": {"replicas": plan.desired}}));
+                    api.patch_scale(name, &parameters, &patch).await.map_err(Error::api("scale", object))?;
+                    let reason = plan.limited.map_or("", |(_, why)| why);
+                    let note = format!("New size: {}; reason: {reason}", plan.desired);
+                    context.event(NAME, autoscaler.as_ref(), EventType::Normal, "SuccessfulRescale", note).await;
+                    scaled = true;
+                }
+                Ok((scale, plan))
+            }
         };
+        let outcome = outcome.as_ref().map_err(String::as_str);
         let status = status(&autoscaler, outcome, scaled, now());
         context.status(NAME, autoscaler.as_ref(), autoscaler.status.as_ref(), &status).await?;
         Ok(Next::After(PERIOD))
@@ -137,7 +135,7 @@ fn plan(min: i32, max: i32, scale: Scale) -> Plan {
 
 fn status(
     autoscaler: &HorizontalPodAutoscaler,
-    outcome: Result<(Scale, Plan), &str>,
+    outcome: Result<&(Scale, Plan), &str>,
     scaled: bool,
     now: Timestamp,
 ) -> HorizontalPodAutoscalerStatus {
@@ -213,9 +211,9 @@ mod tests {
         let scale = Scale { wanted: 2, current: 2 };
         let (early, late) = (Timestamp::UNIX_EPOCH, Timestamp::UNIX_EPOCH + Duration::from_secs(60));
         let mut autoscaler = HorizontalPodAutoscaler::default();
-        let first = status(&autoscaler, Ok((scale, plan(1, 5, scale))), false, early);
+        let first = status(&autoscaler, Ok(&(scale, plan(1, 5, scale))), false, early);
         autoscaler.status = Some(first.clone());
-        assert_eq!(status(&autoscaler, Ok((scale, plan(1, 5, scale))), false, late), first, "nothing to write");
+        assert_eq!(status(&autoscaler, Ok(&(scale, plan(1, 5, scale))), false, late), first, "nothing to write");
         let gone = status(&autoscaler, Err("not found"), false, late).conditions.unwrap();
         assert_eq!((gone[0].status.as_str(), gone[0].reason.as_deref()), ("False", Some("FailedGetScale")));
         assert_eq!(gone[0].last_transition_time, Some(pod::time(late)));

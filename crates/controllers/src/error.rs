@@ -58,6 +58,15 @@ impl Error {
         Self::Invalid { message: message.into() }
     }
 
+    /// What happened and why, in one line for a condition: of an answer of the API, its message.
+    pub(crate) fn told(&self) -> String {
+        match (self.status(), std::error::Error::source(self)) {
+            (Some(status), _) => format!("{self}: {}", status.message),
+            (None, Some(source)) => format!("{self}: {source}"),
+            (None, None) => self.to_string(),
+        }
+    }
+
     fn status(&self) -> Option<&kube::core::Status> {
         match self {
             Self::Api { source, .. } => match source.as_ref() {
